@@ -1,0 +1,1 @@
+"""Architecture, unit, service and end-to-end tests."""
