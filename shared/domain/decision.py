@@ -1,0 +1,62 @@
+"""The values that all decisions share."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from shared.domain.rights import Principal
+
+Document = dict[str, Any]
+
+
+class ObjectRef(msgspec.Struct, frozen=True, order=True):
+    """Names one object. Sorted, it gives the order in which locks are taken."""
+
+    object_type: str
+    object_id: str
+
+
+State = Mapping[ObjectRef, Any]
+"""The objects that a command touches, ``None`` where there is none."""
+
+
+class Context(msgspec.Struct, frozen=True, kw_only=True):
+    """Who asked, and when it is applied."""
+
+    now: datetime
+    principal: Principal
+    task_id: str
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """What the audit log says happened to one object. Documents carry sealed values; the audit room masks them."""
+
+    action: str
+    object_type: str
+    object_id: str
+    before: Document | None
+    after: Document | None
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """What others are told. ``data`` is thin and holds no secret, sealed or not."""
+
+    type: str
+    object_type: str
+    object_id: str
+    data: Document
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """The meaning of one command.
+
+    ``objects`` holds the new state of each object that changes (``None`` deletes it), ``result`` is what the task answers
+    with: a document of the object with sealed values.
+    """
+
+    objects: State
+    changes: tuple[Change, ...]
+    events: tuple[Event, ...]
+    result: Document

@@ -1,0 +1,158 @@
+"""The refusals: a rule says no. One small class each, with a stable code and the field that is to blame."""
+
+from typing import ClassVar
+
+import msgspec
+
+
+class FieldError(msgspec.Struct, frozen=True):
+    """One thing wrong with one field; ``field`` is a dotted path and never carries a value."""
+
+    field: str
+    message: str
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A refusal as a value: stored with the task and shown on the wire."""
+
+    code: str
+    message: str
+    param: str | None = None
+    errors: tuple[FieldError, ...] = ()
+
+
+class Refusal(Exception):
+    """Ends a request or a task, once, with a problem that its sender can act on."""
+
+    code: ClassVar[str]
+    param: str | None = None
+    errors: tuple[FieldError, ...] = ()
+
+    def problem(self) -> Problem:
+        return Problem(code=self.code, message=str(self), param=self.param, errors=self.errors)
+
+
+class InvalidRequest(Refusal):
+    """The body does not say what it must; nothing was accepted."""
+
+    code = "invalid_request"
+
+    def __init__(self, *errors: FieldError) -> None:
+        super().__init__("; ".join(f"{error.field}: {error.message}" for error in errors))
+        self.errors = errors
+        self.param = errors[0].field
+
+
+class InvalidHeader(Refusal):
+    code = "invalid_header"
+
+    def __init__(self, header: str, message: str) -> None:
+        super().__init__(f"{header}: {message}")
+        self.param = header
+
+
+class InvalidQuery(Refusal):
+    code = "invalid_query"
+
+    def __init__(self, parameter: str, message: str) -> None:
+        super().__init__(f"{parameter}: {message}")
+        self.param = parameter
+
+
+class NotAuthenticated(Refusal):
+    code = "not_authenticated"
+
+
+class NotPermitted(Refusal):
+    code = "not_permitted"
+
+    def __init__(self, *, role: str, operation: str) -> None:
+        super().__init__(f"User does not have permission for {operation}. Your role={role}.")
+
+
+class ModelExists(Refusal):
+    code = "model_exists"
+    param = "model_info.id"
+
+    def __init__(self, model_id: str) -> None:
+        super().__init__(f"A model with id={model_id} already exists.")
+
+
+class ModelNotFound(Refusal):
+    """Worded so that every known client takes it as "gone"."""
+
+    code = "model_not_found"
+
+    def __init__(self, model_id: str) -> None:
+        super().__init__(f"Model id = {model_id} not found on litellm proxy")
+        self.param = "litellm_model_id"
+
+
+class TeamNotFound(Refusal):
+    code = "team_not_found"
+    param = "model_info.team_id"
+
+    def __init__(self, team_id: str) -> None:
+        super().__init__(f"Team id={team_id} does not exist in db")
+
+
+class TaskNotFound(Refusal):
+    code = "task_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("Task not found.")
+
+
+class AuditEntryNotFound(Refusal):
+    code = "audit_entry_not_found"
+
+    def __init__(self, entry_id: str) -> None:
+        super().__init__(f"Audit log with ID {entry_id} not found")
+
+
+class IdempotencyKeyReused(Refusal):
+    code = "idempotency_key_reused"
+    param = "Idempotency-Key"
+
+    def __init__(self) -> None:
+        super().__init__("This Idempotency-Key was already used with another request.")
+
+
+class WebhookRefused(Refusal):
+    code = "webhook_refused"
+    param = "Webhook-Url"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"Webhook-Url: {reason}")
+
+
+class BodyTooLarge(Refusal):
+    code = "body_too_large"
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"The body is larger than {limit_bytes} bytes.")
+
+
+class TooManyWaiters(Refusal):
+    code = "too_many_waiters"
+
+    def __init__(self) -> None:
+        super().__init__("Too many requests are waiting here already; poll the task instead.")
+
+
+class Unavailable(Refusal):
+    """The database cannot be reached: nothing was accepted, and trying again is safe."""
+
+    code = "unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("The database cannot be reached right now. Nothing was accepted; try again.")
+
+
+class Poisoned(Refusal):
+    """A task broke off at every attempt and was ended so that its object's line moves on."""
+
+    code = "poisoned"
+
+    def __init__(self, attempts: int) -> None:
+        super().__init__(f"The task broke off {attempts} times and was given up. An operator finds why in the worker's log.")

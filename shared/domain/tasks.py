@@ -1,0 +1,43 @@
+"""The task: one accepted command from queued to its end. docs/concepts.md draws these transitions."""
+
+from typing import Literal
+
+import msgspec
+
+Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+
+OPEN: tuple[Status, ...] = ("queued", "running")
+ENDED: tuple[Status, ...] = ("succeeded", "failed", "cancelled")
+
+# A running task goes back to queued when an attempt breaks off; an end state never changes.
+TRANSITIONS: dict[Status, frozenset[Status]] = {
+    "queued": frozenset(("running", "succeeded", "failed", "cancelled")),
+    "running": frozenset(("queued", "succeeded", "failed", "cancelled")),
+    "succeeded": frozenset(),
+    "failed": frozenset(),
+    "cancelled": frozenset(),
+}
+
+
+class OpenTask(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known when accepting about a task that waits in an object's line."""
+
+    task_id: str
+    operation: str
+    digest: str
+    submitted_by: str
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True):
+    """An object as its next task will find it: what is stored, and what waits, oldest first."""
+
+    is_stored: bool
+    waiting: tuple[OpenTask, ...] = ()
+
+    def will_exist(self) -> bool:
+        """Whether the object exists once everything that waits has been applied (read your writes)."""
+        for task in reversed(self.waiting):
+            verb = task.operation.rpartition(".")[2]
+            if verb in ("create", "delete"):
+                return verb == "create"
+        return self.is_stored
