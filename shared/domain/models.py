@@ -88,8 +88,8 @@ def create(state: State, command: CreateModel, context: Context) -> Decision:
 
 
 def document(model: Model) -> Document:
-    """The model as a plain document, values still sealed."""
-    return msgspec.to_builtins(model, builtin_types=(datetime,))
+    """The model as JSON would carry it, values still sealed."""
+    return msgspec.to_builtins(model)
 
 
 def _event(event_type: str, model: Model, context: Context) -> Event:

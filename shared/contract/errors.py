@@ -1,0 +1,105 @@
+"""The catalogue of errors: for every problem its status, LiteLLM's type, a title and what to do about it."""
+
+from typing import Any
+
+import msgspec
+
+from shared.domain.problems import Problem
+
+CONTENT_TYPE = "application/problem+json"
+
+
+class ErrorKind(msgspec.Struct, frozen=True):
+    status: int
+    litellm_type: str
+    title: str
+    help: str
+
+
+CATALOGUE: dict[str, ErrorKind] = {
+    "invalid_request": ErrorKind(
+        422, "invalid_request_error", "The request body is not valid", "Mend the fields named in `errors`."
+    ),
+    "invalid_header": ErrorKind(
+        400, "invalid_request_error", "A request header is not valid", "Mend the header named in `param`."
+    ),
+    "invalid_query": ErrorKind(
+        422, "invalid_request_error", "A query parameter is not valid", "Mend the parameter named in `param`."
+    ),
+    "not_authenticated": ErrorKind(
+        401, "auth_error", "No valid key was given", "Send a key as `Authorization: Bearer sk-…` or `x-api-key: sk-…`."
+    ),
+    "not_permitted": ErrorKind(403, "auth_error", "The key may not do this", "Use a key whose role allows it."),
+    "model_exists": ErrorKind(
+        409, "invalid_request_error", "The model exists already", "Update it, or choose another `model_info.id`."
+    ),
+    "model_not_found": ErrorKind(
+        400, "not_found_error", "There is no such model", "Check the id; LiteLLM's clients expect status 400 here."
+    ),
+    "team_not_found": ErrorKind(
+        400, "invalid_request_error", "There is no such team", "Create the team first, or leave `team_id` out."
+    ),
+    "task_not_found": ErrorKind(
+        404, "not_found_error", "There is no such task", "Check the id; tasks of others are not shown."
+    ),
+    "audit_entry_not_found": ErrorKind(404, "not_found_error", "There is no such audit entry", "Check the id."),
+    "not_found": ErrorKind(404, "not_found_error", "There is nothing here", "Check the path against the OpenAPI document."),
+    "method_not_allowed": ErrorKind(
+        405, "invalid_request_error", "The method is not allowed here", "The `Allow` header names those that are."
+    ),
+    "idempotency_key_reused": ErrorKind(
+        422,
+        "invalid_request_error",
+        "The idempotency key was used with another request",
+        "Take a new key for a new request.",
+    ),
+    "webhook_refused": ErrorKind(
+        422,
+        "invalid_request_error",
+        "The webhook URL is refused",
+        "Use a public http(s) URL; an operator can allow networks with `POINTSMAN_WEBHOOK_ALLOW`.",
+    ),
+    "body_too_large": ErrorKind(
+        413, "invalid_request_error", "The body is too large", "The limit is `POINTSMAN_MAX_BODY_BYTES`."
+    ),
+    "unsupported_media_type": ErrorKind(
+        415, "invalid_request_error", "The body is not JSON", "Send `Content-Type: application/json`."
+    ),
+    "too_many_waiters": ErrorKind(
+        429, "rate_limit_error", "Too many requests are waiting", "Poll the task, or try again after `Retry-After`."
+    ),
+    "unavailable": ErrorKind(
+        503, "no_db_connection", "The database cannot be reached", "Try again after `Retry-After`; nothing was accepted."
+    ),
+    "poisoned": ErrorKind(
+        500, "internal_server_error", "The task broke off every time", "Find the task's id in the worker's log."
+    ),
+    "internal_error": ErrorKind(
+        500, "internal_server_error", "Something went wrong inside", "Report the `request_id`; the log has the cause."
+    ),
+}
+
+
+def body(problem: Problem, *, request_id: str | None = None, detail_object: bool = False) -> dict[str, Any]:
+    """LiteLLM's error envelope with the members of RFC 9457 beside it.
+
+    ``detail_object`` gives ``detail`` the form ``{"error": …}``, which clients of ``/model/info`` look into.
+    """
+    kind = CATALOGUE[problem.code]
+    members: dict[str, Any] = {
+        "error": {
+            "message": problem.message,
+            "type": kind.litellm_type,
+            "param": problem.param,
+            "code": str(kind.status),
+        },
+        "type": f"urn:pointsman:problem:{problem.code}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": {"error": problem.message} if detail_object else problem.message,
+    }
+    if problem.errors:
+        members["errors"] = msgspec.to_builtins(problem.errors)
+    if request_id is not None:
+        members["request_id"] = request_id
+    return members

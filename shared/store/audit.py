@@ -1,0 +1,74 @@
+"""Statements on the audit log and on the head row where it ends."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, Select, Update, bindparam, func, select, update
+from sqlalchemy.dialects.postgresql import Insert
+
+from shared.audit.chain import AuditEntry
+from shared.store.rows import insert_rows
+from shared.store.tables import audit_entry, head
+
+_COLUMNS = AuditEntry.__struct_fields__
+
+
+def lock_head() -> Select[Any]:
+    """Takes the one serial point of the system; the last lock of a transaction."""
+    return select(head.c.position, head.c.hash, head.c.revision).with_for_update()
+
+
+def move_head() -> Update:
+    """Parameters: ``new_position``, ``new_hash``, ``new_revision``."""
+    return update(head).values(
+        position=bindparam("new_position"), hash=bindparam("new_hash"), revision=bindparam("new_revision")
+    )
+
+
+def append() -> Insert:
+    """Parameter: ``packed(list[AuditEntry])``."""
+    return insert_rows(audit_entry, *_COLUMNS)
+
+
+def page(*, limit: int, offset: int, filters: dict[str, str], since: datetime | None, until: datetime | None) -> Select[Any]:
+    """Newest first."""
+    return (
+        _filtered(select(audit_entry), filters, since, until)
+        .order_by(audit_entry.c.position.desc())
+        .limit(limit)
+        .offset(offset)
+    )
+
+
+def count(filters: dict[str, str], since: datetime | None, until: datetime | None) -> Select[Any]:
+    return _filtered(select(func.count()).select_from(audit_entry), filters, since, until)
+
+
+def by_entry_id(entry_id: str) -> Select[Any]:
+    return select(audit_entry).where(audit_entry.c.entry_id == entry_id)
+
+
+def in_order(after_position: int = 0, limit: int = 1000) -> Select[Any]:
+    """The chain from one position on, for its verification."""
+    return (
+        select(audit_entry)
+        .where(audit_entry.c.position > after_position)
+        .order_by(audit_entry.c.position)
+        .limit(limit)
+    )
+
+
+def from_row(row: Row[Any]) -> AuditEntry:
+    return AuditEntry(**row._mapping)  # noqa: SLF001
+
+
+def _filtered(
+    statement: Select[Any], filters: dict[str, str], since: datetime | None, until: datetime | None
+) -> Select[Any]:
+    for name, value in filters.items():
+        statement = statement.where(audit_entry.c[name] == value)
+    if since is not None:
+        statement = statement.where(audit_entry.c.recorded_at >= since)
+    if until is not None:
+        statement = statement.where(audit_entry.c.recorded_at <= until)
+    return statement

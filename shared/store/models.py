@@ -1,0 +1,58 @@
+"""Statements on models."""
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import ARRAY, Row, Select, Text, bindparam, func, select
+from sqlalchemy.dialects.postgresql import Insert
+
+from shared.domain.models import Model
+from shared.store.rows import insert_rows
+from shared.store.tables import model
+
+_COLUMNS = (*Model.__struct_fields__, "revision")
+
+
+class StoredModel(Model, frozen=True, kw_only=True):
+    """A model and the revision of the fleet at which it last changed."""
+
+    revision: int
+
+
+def by_ids(model_ids: list[str]) -> Select[Any]:
+    """Index: the primary key."""
+    return select(*(model.c[name] for name in Model.__struct_fields__)).where(_is_one_of(model_ids))
+
+
+def by_ids_locked(model_ids: list[str]) -> Select[Any]:
+    """Locks the models, in the order of their ids, until the commit."""
+    return by_ids(model_ids).order_by(model.c.model_id).with_for_update()
+
+
+def known_ids(model_ids: list[str]) -> Select[Any]:
+    """Which of these ids are stored."""
+    return select(model.c.model_id).where(_is_one_of(model_ids))
+
+
+def everything() -> Select[Any]:
+    """All models, in the order of their creation."""
+    return select(*(model.c[name] for name in Model.__struct_fields__)).order_by(model.c.created_at, model.c.model_id)
+
+
+def save() -> Insert:
+    """Writes the new states of models. Parameter: ``packed(list[StoredModel])``."""
+    statement = insert_rows(model, *_COLUMNS)
+    replaced = {name: statement.excluded[name] for name in _COLUMNS if name != "model_id"}
+    return statement.on_conflict_do_update(index_elements=[model.c.model_id], set_=replaced)
+
+
+def from_row(row: Row[Any]) -> Model:
+    return Model(**row._mapping)  # noqa: SLF001  (the public way of SQLAlchemy to read a row by name)
+
+
+def at_revision(state: Model, revision: int) -> StoredModel:
+    return StoredModel(**msgspec.structs.asdict(state), revision=revision)
+
+
+def _is_one_of(model_ids: list[str]) -> Any:
+    return model.c.model_id == func.any(bindparam("model_ids", model_ids, type_=ARRAY(Text)))

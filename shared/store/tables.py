@@ -1,0 +1,187 @@
+"""All tables, constraints and indexes."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB, UUID
+
+from shared.domain.tasks import TRANSITIONS
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_UUID = UUID(as_uuid=False)
+_INSTANT = DateTime(timezone=True)
+_DOCUMENT = JSONB(none_as_null=True)
+
+OPEN_TASK = text("status IN ('queued', 'running')")
+PENDING_DELIVERY = text("status = 'pending'")
+
+head = Table(
+    "head",
+    metadata,
+    Column("only", Boolean, primary_key=True, server_default=text("true")),
+    Column("position", BigInteger, nullable=False, server_default=text("0")),
+    Column("hash", Text, nullable=False),
+    Column("revision", BigInteger, nullable=False, server_default=text("0")),
+    CheckConstraint("only", name="single_row"),
+    comment="The one serial point: where the audit chain ends and which revision the fleet has.",
+)
+
+task = Table(
+    "task",
+    metadata,
+    Column("task_id", _UUID, primary_key=True),
+    Column("seq", BigInteger, Identity(always=True), nullable=False, unique=True),
+    Column("operation", Text, nullable=False),
+    Column("object_type", Text, nullable=False),
+    Column("object_id", Text, nullable=False),
+    Column("command", _DOCUMENT, comment="Secrets sealed; erased when the task succeeds."),
+    Column("digest", Text, nullable=False, comment="Keyed digest of the request, to recognise it again."),
+    Column("principal", _DOCUMENT, nullable=False),
+    Column("submitted_by", Text, nullable=False),
+    Column("origin", _DOCUMENT, nullable=False, comment="Request id, source address, litellm-changed-by."),
+    Column("idempotency_key", Text),
+    Column("webhook_url", Text, comment="Sealed."),
+    Column("status", Text, nullable=False, server_default=text("'queued'")),
+    Column("version", Integer, nullable=False, server_default=text("1")),
+    Column("attempt", Integer, nullable=False, server_default=text("0")),
+    Column("next_attempt_at", _INSTANT, nullable=False, server_default=func.now()),
+    Column("last_error", Text),
+    Column("progress", _DOCUMENT),
+    Column("result", _DOCUMENT),
+    Column("problem", _DOCUMENT),
+    Column("submitted_at", _INSTANT, nullable=False),
+    Column("started_at", _INSTANT),
+    Column("finished_at", _INSTANT),
+    CheckConstraint(
+        "status IN ({})".format(", ".join(f"'{status}'" for status in TRANSITIONS)),
+        name="status",
+    ),
+    CheckConstraint("(finished_at IS NULL) = (status IN ('queued', 'running'))", name="ended"),
+    Index("ix_task_open_seq", "seq", postgresql_where=OPEN_TASK),
+    Index("ix_task_open_line", "object_type", "object_id", "seq", postgresql_where=OPEN_TASK),
+    Index("ix_task_finished_at", "finished_at"),
+    Index("ix_task_submitted_by_seq", "submitted_by", "seq"),
+    Index(
+        "uq_task_idempotency_key",
+        "submitted_by",
+        "idempotency_key",
+        unique=True,
+        postgresql_where=text("idempotency_key IS NOT NULL"),
+    ),
+)
+
+model = Table(
+    "model",
+    metadata,
+    Column("model_id", Text, primary_key=True),
+    Column("model_name", Text, nullable=False, index=True),
+    Column("litellm_params", _DOCUMENT, nullable=False, comment="Every string is sealed."),
+    Column("model_info", _DOCUMENT, nullable=False),
+    Column("team_id", Text),
+    Column("public_name", Text),
+    Column("blocked", Boolean, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("revision", BigInteger, nullable=False, index=True),
+    Column("created_at", _INSTANT, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("updated_at", _INSTANT, nullable=False),
+    Column("updated_by", Text, nullable=False),
+)
+
+audit_entry = Table(
+    "audit_entry",
+    metadata,
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("entry_id", _UUID, nullable=False, unique=True),
+    Column("recorded_at", _INSTANT, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("actor_key", Text, nullable=False),
+    Column("changed_by", Text),
+    Column("source_address", Text),
+    Column("request_id", Text),
+    Column("task_id", _UUID, index=True),
+    Column("operation", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("object_type", Text, nullable=False),
+    Column("object_id", Text, nullable=False),
+    Column("before", _DOCUMENT),
+    Column("after", _DOCUMENT),
+    Column("problem", _DOCUMENT),
+    Column("previous_hash", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    Index("ix_audit_entry_object_position", "object_type", "object_id", "position"),
+)
+
+event = Table(
+    "event",
+    metadata,
+    Column("event_id", Text, primary_key=True),
+    Column("type", Text, nullable=False),
+    Column("occurred_at", _INSTANT, nullable=False),
+    Column("object_type", Text, nullable=False),
+    Column("object_id", Text, nullable=False),
+    Column("data", _DOCUMENT, nullable=False),
+    Column("task_id", _UUID),
+    comment="The outbox: what somebody has to be told, committed with the change itself.",
+)
+
+delivery = Table(
+    "delivery",
+    metadata,
+    Column("delivery_id", _UUID, primary_key=True),
+    Column("event_id", Text, ForeignKey(event.c.event_id, ondelete="CASCADE"), nullable=False, index=True),
+    Column("destination", Text, nullable=False, comment="callback or slack"),
+    Column("task_id", _UUID, index=True),
+    Column("status", Text, nullable=False, server_default=text("'pending'")),
+    Column("attempt", Integer, nullable=False, server_default=text("0")),
+    Column("next_attempt_at", _INSTANT, nullable=False, server_default=func.now()),
+    Column("created_at", _INSTANT, nullable=False, server_default=func.now()),
+    Column("finished_at", _INSTANT),
+    CheckConstraint("status IN ('pending', 'succeeded', 'failed')", name="status"),
+    CheckConstraint("destination IN ('callback', 'slack')", name="destination"),
+    Index("ix_delivery_due", "next_attempt_at", postgresql_where=PENDING_DELIVERY),
+)
+
+delivery_attempt = Table(
+    "delivery_attempt",
+    metadata,
+    Column("delivery_id", _UUID, ForeignKey(delivery.c.delivery_id, ondelete="CASCADE"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("attempted_at", _INSTANT, nullable=False),
+    Column("status_code", Integer),
+    Column("error", Text),
+    Column("latency_ms", Integer, nullable=False),
+    Column("excerpt", Text, nullable=False),
+    PrimaryKeyConstraint("delivery_id", "number"),
+)
+
+signing_secret = Table(
+    "signing_secret",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("secret", Text, nullable=False, comment="The sealed whsec_ with which this user's callbacks are signed."),
+    Column("created_at", _INSTANT, nullable=False, server_default=func.now()),
+)
