@@ -1,0 +1,94 @@
+"""The form of a webhook: Standard Webhooks 1.0 (https://www.standardwebhooks.com), symmetric signatures."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+MAX_BODY_BYTES: Final = 20_000
+SECRET_PREFIX: Final = "whsec_"  # noqa: S105  the standard's marker, not a secret
+
+_SECRET_BYTES: Final = range(24, 65)
+_LONG_VALUE: Final = 255
+_ROOM_FOR_FRAME: Final = 1_000
+
+_encode = msgspec.json.Encoder().encode
+
+
+class UnusableSecretError(ValueError):
+    """A signing secret that cannot sign. The text never shows it."""
+
+
+def new_secret() -> str:
+    return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def body(event_type: str, occurred_at: datetime, data: Mapping[str, Any]) -> bytes:
+    """The bytes to sign and send, the same at every attempt and always under ``MAX_BODY_BYTES``.
+
+    Data that does not fit keeps its single values in order, long ones cut, and says so with ``"truncated": true``.
+    """
+    encoded = _framed(event_type, occurred_at, data)
+    if len(encoded) < MAX_BODY_BYTES:
+        return encoded
+    return _framed(event_type, occurred_at, _shortened(data))
+
+
+def sign(secrets: Sequence[str], message_id: str, sent_at: datetime, body: bytes) -> dict[str, str]:
+    """The three headers for one attempt. Several secrets, while one replaces another, give one signature each.
+
+    ``message_id`` stays the same over all attempts and replays and holds no full stop; ``sent_at`` is the attempt's own
+    time. Raises ``UnusableSecretError``.
+    """
+    if not secrets:
+        raise UnusableSecretError("There is no secret to sign with.")
+    if not message_id or "." in message_id:
+        raise ValueError("A message id is not empty and holds no full stop.")
+    timestamp = str(int(sent_at.timestamp()))
+    signed = f"{message_id}.{timestamp}.".encode() + body
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": timestamp,
+        "webhook-signature": " ".join(_signature(secret, signed) for secret in secrets),
+    }
+
+
+def _framed(event_type: str, occurred_at: datetime, data: Mapping[str, Any]) -> bytes:
+    return _encode({"type": event_type, "timestamp": occurred_at.astimezone(UTC), "data": data})
+
+
+def _shortened(data: Mapping[str, Any]) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    size = 0
+    for name, value in data.items():
+        if isinstance(value, dict | list | tuple):
+            continue
+        short = value[:_LONG_VALUE] if isinstance(value, str) else value
+        size += len(_encode({name: short}))
+        if size > MAX_BODY_BYTES - _ROOM_FOR_FRAME:
+            break
+        kept[name] = short
+    return kept | {"truncated": True}
+
+
+def _signature(secret: str, signed: bytes) -> str:
+    digest = hmac.new(_key(secret), signed, hashlib.sha256).digest()
+    return "v1," + base64.b64encode(digest).decode()
+
+
+def _key(secret: str) -> bytes:
+    encoded = secret.removeprefix(SECRET_PREFIX)
+    padding = "=" * (-len(encoded) % 4)
+    try:
+        key = base64.b64decode(encoded + padding, validate=True)
+    except (binascii.Error, ValueError):
+        raise UnusableSecretError("A signing secret is whsec_ followed by base64.") from None
+    if len(key) not in _SECRET_BYTES:
+        raise UnusableSecretError("A signing secret has 24 to 64 bytes.")
+    return key
