@@ -25,6 +25,7 @@ _NONCE_SIZE_BYTES: Final = 12
 _TAG_SIZE_BYTES: Final = 16
 _VERSION: Final = "pm1"
 _KEY_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
+_SEALED: Final = re.compile(rf"{_VERSION}:({_KEY_ID.pattern}):(.*)", re.DOTALL)
 _HOW_TO_MEND: Final = "make a key with 'openssl rand -base64 32' and give it as <id>:<that text>"
 
 Reason = Literal["format", "unknown_key", "tampered"]
@@ -103,7 +104,7 @@ class Keyring:
         key = self._writing
         nonce = os.urandom(_NONCE_SIZE_BYTES)
         sealed = key.cipher.encrypt(nonce, _utf8(plaintext), key.prefix_bytes + context)
-        return key.prefix + urlsafe_b64encode(nonce + sealed).rstrip(b"=").decode("ascii")
+        return key.prefix + _encode(nonce + sealed)
 
     def open(self, sealed: str, context: bytes) -> str:
         """Raises Unreadable."""
@@ -178,21 +179,28 @@ def _check_new(key: _Entry, keys: dict[str, bytes]) -> None:
 
 def _split(sealed: str) -> tuple[str, bytes]:
     """Key id, and nonce with ciphertext. Raises Unreadable."""
-    parts = sealed.split(":")
-    if len(parts) != 3 or parts[0] != _VERSION or _KEY_ID.fullmatch(parts[1]) is None:
+    parts = _SEALED.fullmatch(sealed)
+    if parts is None:
         raise Unreadable("", "format")
-    data = _from_base64(parts[2])
-    if data is None or len(data) < _NONCE_SIZE_BYTES + _TAG_SIZE_BYTES:
-        raise Unreadable(parts[1], "format")
-    if urlsafe_b64encode(data).rstrip(b"=") != parts[2].encode():
-        raise Unreadable(parts[1], "format")  # another spelling of the same bytes: nothing that seal has written
-    return parts[1], data
+    key_id, encoded = parts.groups()
+    try:
+        data = urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
+    except ValueError:
+        raise Unreadable(key_id, "format") from None
+    # Decoding overlooks foreign characters and left-over bits; only the spelling that seal writes is accepted.
+    if len(data) < _NONCE_SIZE_BYTES + _TAG_SIZE_BYTES or _encode(data) != encoded:
+        raise Unreadable(key_id, "format")
+    return key_id, data
+
+
+def _encode(data: bytes) -> str:
+    return urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
 
 
 def _from_base64(text: str) -> bytes | None:
     """Standard or url-safe alphabet, padded or not."""
     bare = text.rstrip("=").replace("+", "-").replace("/", "_")
-    if not bare.isascii() or re.fullmatch(r"[A-Za-z0-9_-]*", bare) is None or len(bare) % 4 == 1:
+    if re.fullmatch(r"[A-Za-z0-9_-]*", bare) is None or len(bare) % 4 == 1:
         return None
     return urlsafe_b64decode(bare + "=" * (-len(bare) % 4))
 

@@ -90,14 +90,14 @@ def _context_of(binding: Binding) -> Callable[[Path], bytes]:
     of_object = _part("o", binding.object_type) + _part("o", binding.object_id)
 
     def context(path: Path) -> bytes:
-        return of_object + b"".join([_step(step) for step in path])
+        return of_object + _context_of_path(path)
 
     return context
 
 
-@lru_cache(maxsize=4096, typed=True)
-def _step(step: str | int) -> bytes:
-    return _part("i", str(step)) if isinstance(step, int) else _part("k", step)
+@lru_cache(maxsize=4096)  # the same few paths in every model; without it this takes as long as half a seal
+def _context_of_path(path: Path) -> bytes:
+    return b"".join([_part("i" if isinstance(step, int) else "k", str(step)) for step in path])
 
 
 def _part(kind: str, text: str) -> bytes:
