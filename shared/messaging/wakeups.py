@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 import msgspec
 import redis
@@ -40,7 +40,7 @@ class Waker:
         self._client.close()
 
 
-async def woken(redis_url: str) -> AsyncIterator[list[str]]:
+async def woken(redis_url: str) -> AsyncGenerator[list[str]]:
     """The API's side: ids of tasks that moved. Yields an empty list after every (re)connect: look at everything then."""
     while True:
         # Since redis-py 8 the read timeout is 5 s by default, which would end a quiet subscription.

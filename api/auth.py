@@ -1,0 +1,55 @@
+"""From the key in a request to its principal (contract 3.3)."""
+
+import hashlib
+import hmac
+from typing import Any
+
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+
+from shared.domain.problems import NotAuthenticated
+from shared.domain.rights import MASTER, Principal
+
+_PLAIN_HEADERS = ("x-api-key", "api-key", "x-goog-api-key", "ocp-apim-subscription-key")
+
+
+class Authenticator:
+    """Knows the master key, as a hash, and finds out who asks."""
+
+    def __init__(self, master_key: str) -> None:
+        self._master_hash = _hash(master_key)
+
+    def guard(self, connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
+        """A Litestar guard: puts the principal into the connection's ``user``. Raises NotAuthenticated."""
+        connection.scope["user"] = self.principal(key_of(connection.headers))
+
+    def principal(self, key: str) -> Principal:
+        """Raises NotAuthenticated."""
+        if not key.startswith("sk-"):
+            raise NotAuthenticated(
+                "LiteLLM Virtual Key expected. Received=****, expected to start with 'sk-'."
+            )
+        if hmac.compare_digest(_hash(key), self._master_hash):
+            return MASTER
+        raise NotAuthenticated("Authentication Error, Invalid proxy server token passed.")
+
+
+def key_of(headers: Any) -> str:
+    """The key as any of the accepted headers carries it. Raises NotAuthenticated."""
+    authorization = headers.get("authorization")
+    if authorization is not None:
+        scheme, _, key = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not key.strip():
+            raise NotAuthenticated("Malformed API Key passed in. Ensure Key has `Bearer ` prefix.")
+        return key.strip()
+    litellm = headers.get("x-litellm-api-key")
+    if litellm is not None:
+        return litellm.removeprefix("Bearer ").strip()
+    for name in _PLAIN_HEADERS:
+        if (key := headers.get(name)) is not None:
+            return key.strip()
+    raise NotAuthenticated("Authentication Error, No api key passed in.")
+
+
+def _hash(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()

@@ -1,0 +1,66 @@
+"""The request headers that shape a submission: preferences, idempotency, callback, and where it came from."""
+
+import re
+from typing import Any
+
+import msgspec
+from litestar import Request
+
+from shared.domain.problems import InvalidHeader
+from shared.runtime.clock import new_id
+from shared.store.tasks import Origin
+
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_PREFERENCE = re.compile(r"\s*([A-Za-z-]+)\s*(?:=\s*\"?([^\";,]*)\"?)?")
+_MAX_CHANGED_BY = 255
+
+
+class Preference(msgspec.Struct, frozen=True):
+    """What ``Prefer`` (RFC 7240) asks for. ``wait_s`` is None if the client says nothing about it."""
+
+    wait_s: float | None = None
+    is_async: bool = False
+
+    @property
+    def applied(self) -> str | None:
+        """The value of ``Preference-Applied``."""
+        if self.wait_s is not None:
+            return f"wait={self.wait_s:g}"
+        return "respond-async" if self.is_async else None
+
+
+def preference(value: str | None, max_wait_s: float) -> Preference:
+    """Unknown preferences, and waits that are no number, are ignored, as RFC 7240 demands; long waits are capped."""
+    if not value:
+        return Preference()
+    wait_s: float | None = None
+    is_async = False
+    for part in value.split(","):
+        found = _PREFERENCE.match(part)
+        name = found.group(1).lower() if found else ""
+        if name == "respond-async":
+            is_async = True
+        elif name == "wait" and found and (found.group(2) or "").strip().isdecimal():
+            wait_s = min(float(found.group(2)), max_wait_s)
+    return Preference(wait_s, is_async)
+
+
+def idempotency_key(value: str | None) -> str | None:
+    """Raises InvalidHeader."""
+    if value is None:
+        return None
+    key = value.strip().strip('"')
+    if not _IDEMPOTENCY_KEY.fullmatch(key):
+        raise InvalidHeader("Idempotency-Key", "must be 1 to 255 printable ASCII characters")
+    return key
+
+
+def origin(request: Request[Any, Any, Any]) -> Origin:
+    given = request.headers.get("x-request-id", "")
+    changed_by = request.headers.get("litellm-changed-by")
+    return Origin(
+        request_id=given if _REQUEST_ID.fullmatch(given) else new_id(),
+        source_address=request.client.host if request.client else None,
+        changed_by=changed_by[:_MAX_CHANGED_BY] if changed_by else None,
+    )

@@ -1,0 +1,142 @@
+"""Group commit: the submissions that arrive while one commit runs share the next, and one ring.
+
+There is no timer: a request alone is committed at once, a thousand at a time share a few commits.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import structlog
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from api.reads import translated
+from shared.domain.acceptance import Key, Known, Submission
+from shared.domain.decision import ObjectRef
+from shared.domain.problems import Refusal
+from shared.domain.tasks import Line, OpenTask
+from shared.store import models, tasks
+from shared.store.engines import is_transient
+from shared.store.rows import packed
+from shared.store.tasks import NewTask
+
+MAX_GROUP = 200
+
+_log = structlog.get_logger(__name__)
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """One submission on its way in. ``is_contested`` says that others may name the same object or idempotency key."""
+
+    submission: Submission
+    row: NewTask
+    is_contested: bool
+
+
+class Intake:
+    """Accepts submissions durably and in order, for one process."""
+
+    def __init__(self, engine: AsyncEngine, ring: Callable[[list[str]], None]) -> None:
+        self._engine = engine
+        self._ring = ring
+        self._pending: list[tuple[Request, asyncio.Future[str]]] = []
+        self._flusher: asyncio.Task[None] | None = None
+
+    async def accept(self, request: Request) -> str:
+        """Returns, after the commit, the id of the task that stands for the request: its own, or the one it repeats.
+
+        Raises:
+            Refusal: nothing was accepted. ``Unavailable`` if the database cannot be reached.
+        """
+        outcome: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._pending.append((request, outcome))
+        if self._flusher is None or self._flusher.done():
+            self._flusher = asyncio.create_task(self._flush_all())
+        return await outcome
+
+    async def _flush_all(self) -> None:
+        while self._pending:
+            group, self._pending = self._pending[:MAX_GROUP], self._pending[MAX_GROUP:]
+            await self._flush(group)
+
+    async def _flush(self, group: list[tuple[Request, asyncio.Future[str]]]) -> None:
+        try:
+            outcomes = await self._commit([request for request, _ in group])
+        except (SQLAlchemyError, OSError) as error:
+            if isinstance(error, DBAPIError) and not is_transient(error) and len(group) > 1:
+                # One row that the database refuses must not take the others with it.
+                for single in group:
+                    await self._flush([single])
+                return
+            _log.warning("intake.failed", error=type(error).__name__, submissions=len(group))
+            outcomes = [translated(error)] * len(group)
+        self._ring_for(group, outcomes)
+        for (_, future), outcome in zip(group, outcomes, strict=True):
+            if future.cancelled():
+                continue
+            if isinstance(outcome, str):
+                future.set_result(outcome)
+            else:
+                future.set_exception(outcome)
+
+    def _ring_for(self, group: Sequence[tuple[Request, Any]], outcomes: Sequence[str | Exception]) -> None:
+        own = [request.row.task_id for (request, _), outcome in zip(group, outcomes, strict=True)
+               if outcome == request.row.task_id]
+        if own:
+            self._ring(own)
+
+    async def _commit(self, requests: list[Request]) -> list[str | Exception]:
+        async with self._engine.begin() as connection:
+            known = await _known(connection, [request for request in requests if request.is_contested])
+            outcomes = [_outcome(known, request) for request in requests]
+            rows = [
+                request.row for request, outcome in zip(requests, outcomes, strict=True) if outcome == request.row.task_id
+            ]
+            if rows:
+                await connection.execute(tasks.insert_tasks(), packed(rows))
+        return outcomes
+
+
+def _outcome(known: Known, request: Request) -> str | Exception:
+    try:
+        return known.accept(request.submission)
+    except Refusal as refusal:
+        return refusal
+
+
+async def _known(connection: AsyncConnection, requests: list[Request]) -> Known:
+    """Locks the lines and keys that these requests name, then reads what was accepted for them before."""
+    if not requests:
+        return Known({}, {})
+    submissions = [request.submission for request in requests]
+    await connection.execute(tasks.lock_lines(), {"keys": _lock_keys(submissions)})
+    return Known(await _accepted_keys(connection, submissions), await _lines(connection, submissions))
+
+
+async def _accepted_keys(connection: AsyncConnection, submissions: list[Submission]) -> dict[Key, tuple[str, str]]:
+    keys = [submission.key for submission in submissions if submission.key is not None]
+    if not keys:
+        return {}
+    found = await connection.execute(tasks.accepted_with_keys([user for user, _ in keys], [key for _, key in keys]))
+    return {(row.submitted_by, row.idempotency_key): (row.task_id, row.digest) for row in found}
+
+
+async def _lines(connection: AsyncConnection, submissions: list[Submission]) -> dict[ObjectRef, Line]:
+    refs = list({submission.ref for submission in submissions})
+    waiting: dict[ObjectRef, list[OpenTask]] = {ref: [] for ref in refs}
+    for row in await connection.execute(tasks.waiting_on(refs)):
+        waiting[ObjectRef(row.object_type, row.object_id)].append(
+            OpenTask(task_id=row.task_id, operation=row.operation, digest=row.digest, submitted_by=row.submitted_by)
+        )
+    found = await connection.execute(models.known_ids([ref.object_id for ref in refs]))
+    stored = {ObjectRef("model", row.model_id) for row in found}
+    return {ref: Line(is_stored=ref in stored, waiting=tuple(waiting[ref])) for ref in refs}
+
+
+def _lock_keys(submissions: list[Submission]) -> list[int]:
+    names = {f"{s.ref.object_type}/{s.ref.object_id}" for s in submissions}
+    names |= {"key/" + "/".join(s.key) for s in submissions if s.key is not None}
+    return [int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big", signed=True) for name in names]

@@ -1,0 +1,42 @@
+"""Runs the store's selects on the API's engine."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Executable, Row, Select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from shared.domain.problems import Unavailable
+from shared.store.engines import is_transient
+
+
+class Reads:
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def rows(self, statement: Select[Any]) -> Sequence[Row[Any]]:
+        """Raises Unavailable."""
+        try:
+            async with self._engine.connect() as connection:
+                return (await connection.execute(statement)).all()
+        except (SQLAlchemyError, OSError) as error:
+            raise translated(error) from error
+
+    async def row(self, statement: Select[Any]) -> Row[Any] | None:
+        """The first row, if any. Raises Unavailable."""
+        rows = await self.rows(statement)
+        return rows[0] if rows else None
+
+    async def write(self, statement: Executable) -> None:
+        """For the few rows that belong to nobody's line. Raises Unavailable."""
+        try:
+            async with self._engine.begin() as connection:
+                await connection.execute(statement)
+        except (SQLAlchemyError, OSError) as error:
+            raise translated(error) from error
+
+
+def translated(error: Exception) -> Exception:
+    """A failure that passes by itself is the client's to repeat; anything else is a bug and stays what it is."""
+    return Unavailable() if is_transient(error) else error

@@ -1,0 +1,73 @@
+"""``/health/*``: for probes. Needs no key and says nothing that one would need a key for."""
+
+import asyncio
+from typing import Any
+
+import redis.asyncio
+from litestar import Response, Router, get
+from litestar.di import NamedDependency
+
+from api.reads import Reads
+from shared.domain.problems import Unavailable
+from shared.store import tasks
+
+ALIVE = "I'm alive!"
+PROBE_TIMEOUT_S = 2.0
+
+
+class Readiness:
+    """Looks at the parts. Redis being away does not make the API unready: changes are still accepted."""
+
+    def __init__(self, reads: Reads, redis_client: redis.asyncio.Redis, stall_after_s: float, version: str) -> None:
+        self._reads = reads
+        self._redis = redis_client
+        self._stall_after_s = stall_after_s
+        self._version = version
+
+    async def report(self) -> tuple[int, dict[str, Any]]:
+        """The status code and what to answer with."""
+        (database, worker), redis_state = await asyncio.gather(self._database_and_worker(), self._redis_state())
+        is_ready = database == "ready" and worker == "ready"
+        status = "unhealthy" if not is_ready else "healthy" if redis_state == "ready" else "degraded"
+        parts = {"database": database, "worker": worker, "redis": redis_state}
+        return (200 if is_ready else 503), {
+            "status": status,
+            "db": "connected" if database == "ready" else "Not connected",
+            "parts": parts,
+            "pointsman_version": self._version,
+        }
+
+    async def _database_and_worker(self) -> tuple[str, str]:
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                row = await self._reads.row(tasks.progress())
+        except (Unavailable, TimeoutError):
+            return "unreachable", "unknown"
+        if row is None or row.due_since is None:
+            return "ready", "ready"
+        since = max(row.due_since, row.last_ended_at or row.due_since)
+        is_stalled = (row.now - since).total_seconds() > self._stall_after_s
+        return "ready", "no progress on due work" if is_stalled else "ready"
+
+    async def _redis_state(self) -> str:
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                await self._redis.ping()  # pyright: ignore[reportGeneralTypeIssues, reportUnknownMemberType, reportUnknownVariableType]
+        except (redis.RedisError, OSError, TimeoutError):
+            return "unreachable"
+        return "ready"
+
+
+@get(["/health/liveliness", "/health/liveness"], summary="Is the process alive?", tags=["health"], security=[])
+async def liveliness() -> str:
+    return ALIVE
+
+
+@get("/health/readiness", summary="Which part is not ready?", tags=["health"], security=[])
+async def readiness(readiness: NamedDependency[Readiness]) -> Response[dict[str, Any]]:
+    """503 while the database is away or due work makes no progress; `degraded` while only Redis is away."""
+    status_code, report = await readiness.report()
+    return Response(report, status_code=status_code)
+
+
+router = Router("/", route_handlers=[liveliness, readiness])

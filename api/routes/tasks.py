@@ -1,0 +1,156 @@
+"""``/tasks``: how far accepted changes have come."""
+
+import base64
+import binascii
+import re
+from collections.abc import AsyncGenerator
+from typing import Annotated, Any, Literal
+
+import msgspec
+from litestar import Request, Response, Router, get
+from litestar.di import NamedDependency
+from litestar.params import Parameter
+from litestar.response import ServerSentEvent, ServerSentEventMessage
+from sqlalchemy import Row
+
+from api.presentation import task_view
+from api.reads import Reads
+from api.submission import RETRY_AFTER_S
+from api.waiting import Waiting
+from shared.contract.tasks import TaskPage, TaskView
+from shared.domain.problems import InvalidQuery, TaskNotFound, TooManyWaiters
+from shared.domain.rights import Principal, Relation, is_allowed
+from shared.encryption.keyring import Keyring
+from shared.store import outbox, tasks
+
+HEARTBEAT_S = 15.0
+MAX_WAIT_S = 60.0
+RECONNECT_MS = 1000
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+_Request = Request[Principal, Any, Any]
+_Limit = Annotated[int, Parameter(ge=1, le=200)]
+_StatusFilter = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+
+
+@get("/tasks/{task_id:str}", summary="Show a task", tags=["tasks"])
+async def show_task(
+    request: _Request,
+    task_id: str,
+    reads: NamedDependency[Reads],
+    waiting: NamedDependency[Waiting],
+    keyring: NamedDependency[Keyring],
+    wait: Annotated[float | None, Parameter(ge=0, description="Answer when it has ended, or after this many seconds.")] = None,
+) -> Response[TaskView]:
+    """200 in every state, with `Retry-After` until it has ended. `ETag` changes with every move of the task."""
+    row = await _row(reads, request.user, task_id)
+    wait_s = min(wait or 0, MAX_WAIT_S)
+    if wait_s > 0 and row.finished_at is None and not waiting.is_full:
+        with waiting.watch(row.task_id) as watch:
+            row = await _row(reads, request.user, task_id)
+            watch.saw(row.version, row.status)
+            await watch.ended(wait_s)
+        row = await _row(reads, request.user, task_id)
+    etag = f'"{row.version}"'
+    headers = {"ETag": etag} if row.finished_at else {"ETag": etag, "Retry-After": str(RETRY_AFTER_S)}
+    return Response(await _view(reads, keyring, row), headers=headers)
+
+
+@get("/tasks", summary="List tasks, newest first", tags=["tasks"])
+async def list_tasks(
+    request: _Request,
+    reads: NamedDependency[Reads],
+    keyring: NamedDependency[Keyring],
+    status: _StatusFilter | None = None,
+    operation: str | None = None,
+    object_type: str | None = None,
+    object_id: str | None = None,
+    submitted_by: str | None = None,
+    limit: _Limit = 50,
+    cursor: str | None = None,
+) -> TaskPage:
+    filters = {"status": status, "operation": operation, "object_type": object_type, "object_id": object_id}
+    mine_only = not is_allowed(request.user, "task.read", "other")
+    rows = await reads.rows(
+        tasks.page(
+            limit=limit + 1,
+            before_seq=None if cursor is None else _seq_of(cursor),
+            submitted_by=request.user.user_id if mine_only else submitted_by,
+            **{name: value for name, value in filters.items() if value is not None},
+        )
+    )
+    next_cursor = _cursor_of(rows[limit - 1].seq) if len(rows) > limit else None
+    return TaskPage(data=[task_view(keyring, row) for row in rows[:limit]], next_cursor=next_cursor)
+
+
+@get("/tasks/{task_id:str}/events", summary="Follow a task (server-sent events)", tags=["tasks"])
+async def follow_task(
+    request: _Request,
+    task_id: str,
+    reads: NamedDependency[Reads],
+    waiting: NamedDependency[Waiting],
+    keyring: NamedDependency[Keyring],
+) -> ServerSentEvent:
+    """One event for each move of the task, the first at once; `Last-Event-ID` resumes. Closes when the task has ended."""
+    row = await _row(reads, request.user, task_id)
+    if waiting.is_full:
+        raise TooManyWaiters
+    seen = request.headers.get("last-event-id", "")
+    return ServerSentEvent(
+        _moves(request.user, reads, keyring, waiting, row.task_id, int(seen) if seen.isdecimal() else 0)
+    )
+
+
+async def _moves(
+    principal: Principal, reads: Reads, keyring: Keyring, waiting: Waiting, task_id: str, seen: int
+) -> AsyncGenerator[ServerSentEventMessage]:
+    with waiting.watch(task_id) as watch:
+        while True:
+            row = await _row(reads, principal, task_id)
+            watch.saw(row.version, row.status)
+            if row.version > seen:
+                seen = row.version
+                view = await _view(reads, keyring, row)
+                yield ServerSentEventMessage(
+                    event="task", id=str(seen), data=msgspec.json.encode(view).decode(), retry=RECONNECT_MS
+                )
+            if row.finished_at is not None:
+                return
+            while not await watch.moved_beyond(seen, HEARTBEAT_S):
+                yield ServerSentEventMessage(comment="still here")
+
+
+async def _row(reads: Reads, principal: Principal, task_id: str) -> Row[Any]:
+    """Raises TaskNotFound, also where the task is somebody else's."""
+    row = await reads.row(tasks.by_ids([task_id])) if _UUID.fullmatch(task_id) else None
+    if row is None or not is_allowed(principal, "task.read", _relation(principal, row)):
+        raise TaskNotFound
+    return row
+
+
+def _relation(principal: Principal, row: Row[Any]) -> Relation:
+    return "own" if row.submitted_by == principal.user_id else "other"
+
+
+async def _view(reads: Reads, keyring: Keyring, row: Row[Any]) -> TaskView:
+    deliveries = () if row.webhook_url is None else await reads.rows(outbox.of_tasks([row.task_id]))
+    return task_view(keyring, row, deliveries)
+
+
+def _cursor_of(seq: int) -> str:
+    return base64.urlsafe_b64encode(str(seq).encode()).decode().rstrip("=")
+
+
+def _seq_of(cursor: str) -> int:
+    """Raises InvalidQuery."""
+    try:
+        seq = int(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
+    except (binascii.Error, ValueError):
+        seq = -1
+    if not 0 <= seq < 2**63:
+        raise InvalidQuery("cursor", "is not one that a page gave out")
+    return seq
+
+
+router = Router("/", route_handlers=[show_task, list_tasks, follow_task])

@@ -1,0 +1,35 @@
+"""``/webhooks``: how callbacks are signed."""
+
+from typing import Any
+
+from litestar import Request, Router, get
+from litestar.di import NamedDependency
+
+from api.reads import Reads
+from shared.domain.rights import Principal, authorise
+from shared.encryption.keyring import Keyring
+from shared.encryption.sealing import Binding, open_text, seal_text
+from shared.outbox.webhook import new_secret
+from shared.store import outbox
+
+_Request = Request[Principal, Any, Any]
+
+
+@get("/webhooks/secret", summary="Show the secret that signs your callbacks", tags=["webhooks"])
+async def show_secret(
+    request: _Request, reads: NamedDependency[Reads], keyring: NamedDependency[Keyring]
+) -> dict[str, str]:
+    """A Standard Webhooks secret, made once for each user. Verify `webhook-signature` with it."""
+    authorise(request.user, "webhook_secret.read", "own")
+    binding = Binding("signing_secret", request.user.user_id)
+    row = await reads.row(outbox.signing_secret_of(request.user.user_id))
+    if row is None:
+        await reads.write(
+            outbox.add_signing_secret(request.user.user_id, seal_text(keyring, binding, new_secret(), "secret"))
+        )
+        row = await reads.row(outbox.signing_secret_of(request.user.user_id))
+    assert row is not None, "the secret was added in this request"
+    return {"secret": open_text(keyring, binding, row.secret, "secret")}
+
+
+router = Router("/", route_handlers=[show_secret])

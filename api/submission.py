@@ -1,0 +1,197 @@
+"""The one way in for every change: headers, rights, sealing, accept, then answer 202 or wait."""
+
+from typing import Any
+
+import msgspec
+import structlog
+from litestar import Request, Response
+from sqlalchemy import Row
+
+from api import intake
+from api.errors import answer
+from api.headers import Preference, idempotency_key, origin, preference
+from api.presentation import instant, task_result, task_view
+from api.reads import Reads
+from api.waiting import Waiting
+from shared.contract.tasks import TaskView, WebhookView
+from shared.domain.acceptance import Submission
+from shared.domain.problems import Problem, WebhookRefused
+from shared.domain.rights import Principal, authorise
+from shared.domain.tasks import OpenTask
+from shared.encryption.keyring import Keyring
+from shared.encryption.sealing import Binding, seal_text
+from shared.operations import OPERATIONS, Command
+from shared.outbox.addresses import Allowlist, RefusedTarget, check_url
+from shared.runtime.clock import new_id, now
+from shared.store import tasks
+from shared.store.tasks import NewTask
+
+RETRY_AFTER_S = 1
+_DIGEST_PURPOSE = "idempotency"
+
+_log = structlog.get_logger(__name__)
+_encoder = msgspec.json.Encoder(order="deterministic")
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """A decoded request: the command with its secrets sealed, and the plain body by which it is recognised again.
+
+    ``names_object`` says that the client chose the object, so that others may be asking for the same one.
+    """
+
+    operation: str
+    command: Command
+    body: Any
+    names_object: bool
+
+
+class Submitter:
+    def __init__(
+        self,
+        *,
+        keyring: Keyring,
+        intake: intake.Intake,
+        waiting: Waiting,
+        reads: Reads,
+        allow: Allowlist,
+        default_wait_s: float,
+        max_wait_s: float,
+    ) -> None:
+        self.keyring = keyring
+        self._intake = intake
+        self._waiting = waiting
+        self._reads = reads
+        self._allow = allow
+        self._default_wait_s = default_wait_s
+        self._max_wait_s = max_wait_s
+
+    async def submit(self, request: Request[Principal, Any, Any], asked: Asked) -> Response[Any]:
+        """Accept one command and answer it.
+
+        Raises:
+            Refusal: nothing was accepted.
+        """
+        authorise(request.user, asked.operation)
+        preferred = preference(request.headers.get("prefer"), self._max_wait_s)
+        accepting = self._accepting(request, asked)
+        own_id = accepting.row.task_id
+        wait_s = self._wait_s(preferred)
+        if wait_s <= 0 or self._waiting.is_full:
+            task_id, wait_s = await self._accept(accepting), 0
+        else:
+            # Watching before accepting: the task may end before this coroutine runs again.
+            with self._waiting.watch(own_id) as watch:
+                task_id = await self._accept(accepting)
+                if task_id == own_id:
+                    await watch.ended(wait_s)
+        headers = _headers(task_id, preferred)
+        if task_id != own_id:
+            headers["Idempotency-Replayed"] = "true"
+        elif wait_s <= 0:
+            return _accepted(_fresh(accepting.row, request.headers.get("webhook-url")), headers)
+        return await self._answer(request, await self._stored(task_id, own_id, wait_s), headers, is_waited=wait_s > 0)
+
+    def _wait_s(self, preferred: Preference) -> float:
+        if preferred.wait_s is not None:
+            return preferred.wait_s
+        return 0 if preferred.is_async else self._default_wait_s
+
+    def _accepting(self, request: Request[Principal, Any, Any], asked: Asked) -> intake.Request:
+        operation = OPERATIONS[asked.operation]
+        ref = operation.touched(asked.command)[0]
+        task_id = new_id()
+        key = idempotency_key(request.headers.get("idempotency-key"))
+        plain = _encoder.encode((asked.operation, asked.body))
+        digest = self.keyring.digest(plain, _DIGEST_PURPOSE)
+        user_id = request.user.user_id
+        row = NewTask(
+            task_id=task_id,
+            operation=asked.operation,
+            object_type=ref.object_type,
+            object_id=ref.object_id,
+            command=msgspec.Raw(msgspec.json.encode(asked.command)),
+            digest=digest,
+            principal=request.user,
+            submitted_by=user_id,
+            origin=origin(request),
+            idempotency_key=key,
+            webhook_url=self._sealed_webhook(request.headers.get("webhook-url"), task_id),
+            submitted_at=now(),
+        )
+        submission = Submission(
+            task=OpenTask(task_id=task_id, operation=asked.operation, digest=digest, submitted_by=user_id),
+            ref=ref,
+            idempotency_key=key,
+            check=lambda line: operation.check(asked.command, line),
+            is_same=lambda earlier: self.keyring.digest_matches(earlier, plain, _DIGEST_PURPOSE),
+        )
+        return intake.Request(submission=submission, row=row, is_contested=asked.names_object or key is not None)
+
+    def _sealed_webhook(self, url: str | None, task_id: str) -> str | None:
+        if url is None:
+            return None
+        try:
+            check_url(url, self._allow)
+        except RefusedTarget as refused:
+            raise WebhookRefused(str(refused)) from None
+        return seal_text(self.keyring, Binding("task", task_id), url, "webhook_url")
+
+    async def _accept(self, accepting: intake.Request) -> str:
+        task_id = await self._intake.accept(accepting)
+        row = accepting.row
+        _log.info(
+            "task.accepted" if task_id == row.task_id else "task.recognised",
+            task_id=task_id,
+            operation=row.operation,
+            object_id=row.object_id,
+            request_id=row.origin.request_id,
+        )
+        return task_id
+
+    async def _stored(self, task_id: str, own_id: str, wait_s: float) -> Row[Any]:
+        """The task as it is stored; waits here if the request repeats one that has not ended."""
+        row = await self._reads.row(tasks.by_ids([task_id]))
+        assert row is not None, "an accepted task is kept longer than its request lasts"
+        if task_id == own_id or row.finished_at is not None or wait_s <= 0:
+            return row
+        with self._waiting.watch(task_id) as watch:
+            await watch.ended(wait_s)
+        return await self._stored(task_id, own_id, 0)
+
+    async def _answer(
+        self, request: Request[Principal, Any, Any], row: Row[Any], headers: dict[str, str], *, is_waited: bool
+    ) -> Response[Any]:
+        """200 with the finished row, the problem of a failed task, or 202 with the task."""
+        if not is_waited or row.finished_at is None:
+            return _accepted(task_view(self.keyring, row), headers)
+        if row.status == "failed":
+            return answer(request, msgspec.convert(row.problem, Problem), headers=headers)
+        return Response(task_result(self.keyring, row), status_code=200, headers=headers)
+
+
+def _headers(task_id: str, preferred: Preference) -> dict[str, str]:
+    headers = {"Location": f"/tasks/{task_id}"}
+    if preferred.applied is not None:
+        headers["Preference-Applied"] = preferred.applied
+    return headers
+
+
+def _accepted(view: TaskView, headers: dict[str, str]) -> Response[TaskView]:
+    if not view.has_ended:
+        headers = {**headers, "Retry-After": str(RETRY_AFTER_S)}
+    return Response(view, status_code=202, headers=headers)
+
+
+def _fresh(row: NewTask, webhook_url: str | None) -> TaskView:
+    """What the database would say of a task that was committed a moment ago."""
+    return TaskView(
+        task_id=row.task_id,
+        operation=row.operation,
+        status="queued",
+        object_type=row.object_type,
+        object_id=row.object_id,
+        submitted_at=instant(row.submitted_at),
+        next_attempt_at=instant(row.submitted_at),
+        submitted_by=row.submitted_by,
+        webhook=None if webhook_url is None else WebhookView(url=webhook_url, deliveries=[]),
+    )
