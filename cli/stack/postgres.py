@@ -47,13 +47,15 @@ class Postgres:
         self._data = data
         self._sockets = sockets
 
-    def prepare(self) -> None:
-        """Make the database when the folder has none. What a broken-off attempt left is thrown away."""
+    def prepare(self) -> bool:
+        """Make the database when there is none, and say whether. What a broken-off attempt left is thrown away."""
         owner = server_owner(self._data)
         if owner:
             owner.take(self._sockets.postgres)
-        if not self._data.exists():
-            self._initialise(owner)
+        if self._data.exists():
+            return False
+        self._initialise(owner)
+        return True
 
     def program(self) -> Program:
         settings = {**_SETTINGS, "unix_socket_directories": str(self._sockets.postgres)}

@@ -6,11 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+_POLL_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +74,11 @@ class Process:
     def end(self) -> int:
         """Stop it and wait; kill it when its grace is over. Returns the exit code."""
         self.stop()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._wait_for_leader(self.program.grace_s)
+        deadline = time.monotonic() + self.program.grace_s
+        while self.exit_code() is None and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
         self.kill()
         return self._popen.returncode
-
-    def _wait_for_leader(self, timeout_s: float) -> None:
-        if self.exit_code() is None:
-            self._popen.wait(timeout_s)
-            kill_group(self.pid)
 
 
 def kill_group(pid: int) -> None:
