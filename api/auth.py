@@ -26,9 +26,7 @@ class Authenticator:
     def principal(self, key: str) -> Principal:
         """Raises NotAuthenticated."""
         if not key.startswith("sk-"):
-            raise NotAuthenticated(
-                "LiteLLM Virtual Key expected. Received=****, expected to start with 'sk-'."
-            )
+            raise NotAuthenticated("LiteLLM Virtual Key expected. Received=****, expected to start with 'sk-'.")
         if hmac.compare_digest(_hash(key), self._master_hash):
             return MASTER
         raise NotAuthenticated("Authentication Error, Invalid proxy server token passed.")

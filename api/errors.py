@@ -21,7 +21,11 @@ _BY_STATUS = {
     413: "body_too_large",
     415: "unsupported_media_type",
 }
-_TEXTS = {"not_found": "Not Found", "method_not_allowed": "Method Not Allowed", "internal_error": "Internal server error"}
+_TEXTS = {
+    "not_found": "Not Found",
+    "method_not_allowed": "Method Not Allowed",
+    "internal_error": "Internal server error",
+}
 
 _log = structlog.get_logger(__name__)
 _Request = Request[Any, Any, Any]
@@ -73,5 +77,3 @@ def _query_problem(error: ValidationException) -> Problem:
     extra: Any = error.extra
     first: dict[str, Any] = extra[0] if isinstance(extra, list) and extra else {}
     return InvalidQuery(str(first.get("key", "query")), str(first.get("message", "is not valid"))).problem()
-
-

@@ -83,8 +83,11 @@ class Intake:
                 future.set_exception(outcome)
 
     def _ring_for(self, group: Sequence[tuple[Request, Any]], outcomes: Sequence[str | Exception]) -> None:
-        own = [request.row.task_id for (request, _), outcome in zip(group, outcomes, strict=True)
-               if outcome == request.row.task_id]
+        own = [
+            request.row.task_id
+            for (request, _), outcome in zip(group, outcomes, strict=True)
+            if outcome == request.row.task_id
+        ]
         if own:
             self._ring(own)
 
@@ -93,7 +96,9 @@ class Intake:
             known = await _known(connection, [request for request in requests if request.is_contested])
             outcomes = [_outcome(known, request) for request in requests]
             rows = [
-                request.row for request, outcome in zip(requests, outcomes, strict=True) if outcome == request.row.task_id
+                request.row
+                for request, outcome in zip(requests, outcomes, strict=True)
+                if outcome == request.row.task_id
             ]
             if rows:
                 await connection.execute(tasks.insert_tasks(), packed(rows))
@@ -139,4 +144,6 @@ async def _lines(connection: AsyncConnection, submissions: list[Submission]) -> 
 def _lock_keys(submissions: list[Submission]) -> list[int]:
     names = {f"{s.ref.object_type}/{s.ref.object_id}" for s in submissions}
     names |= {"key/" + "/".join(s.key) for s in submissions if s.key is not None}
-    return [int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big", signed=True) for name in names]
+    return [
+        int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big", signed=True) for name in names
+    ]

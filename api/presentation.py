@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row
 
 from shared.contract import models as model_contract
 from shared.contract.audit import AuditEntryView, table_name
@@ -16,6 +15,7 @@ from shared.encryption.keyring import Keyring
 from shared.encryption.masking import without_secrets
 from shared.encryption.sealing import Binding, open_document, open_text
 from shared.operations import OPERATIONS
+from shared.store.rows import AnyRow
 
 _SEALED = "litellm_params"
 
@@ -25,14 +25,14 @@ def model_entry(keyring: Keyring, model: Model) -> dict[str, Any]:
     return model_contract.entry(_opened(keyring, "model", model.model_id, document(model)))
 
 
-def task_result(keyring: Keyring, row: Row[Any]) -> dict[str, Any] | None:
+def task_result(keyring: Keyring, row: AnyRow) -> dict[str, Any] | None:
     """What a succeeded task answers with, in LiteLLM's shape."""
     if row.result is None:
         return None
     return OPERATIONS[row.operation].answer(_opened(keyring, row.object_type, row.object_id, row.result))
 
 
-def task_view(keyring: Keyring, row: Row[Any], deliveries: Iterable[Row[Any]] = ()) -> TaskView:
+def task_view(keyring: Keyring, row: AnyRow, deliveries: Iterable[AnyRow] = ()) -> TaskView:
     is_open = row.status in OPEN
     return TaskView(
         task_id=row.task_id,
@@ -54,7 +54,7 @@ def task_view(keyring: Keyring, row: Row[Any], deliveries: Iterable[Row[Any]] = 
     )
 
 
-def audit_view(row: Row[Any]) -> AuditEntryView:
+def audit_view(row: AnyRow) -> AuditEntryView:
     return AuditEntryView(
         id=row.entry_id,
         updated_at=instant(row.recorded_at),
@@ -94,7 +94,7 @@ def _opened(keyring: Keyring, object_type: str, object_id: str, stored: dict[str
     return {**stored, _SEALED: without_secrets(opened)}
 
 
-def _webhook(keyring: Keyring, row: Row[Any], deliveries: Iterable[Row[Any]]) -> WebhookView | None:
+def _webhook(keyring: Keyring, row: AnyRow, deliveries: Iterable[AnyRow]) -> WebhookView | None:
     if row.webhook_url is None:
         return None
     url = open_text(keyring, Binding("task", row.task_id), row.webhook_url, "webhook_url")
@@ -115,7 +115,7 @@ def _webhook(keyring: Keyring, row: Row[Any], deliveries: Iterable[Row[Any]]) ->
     return WebhookView(url=url, deliveries=list(views.values()))
 
 
-def _attempt(row: Row[Any]) -> DeliveryAttemptView:
+def _attempt(row: AnyRow) -> DeliveryAttemptView:
     return DeliveryAttemptView(
         number=row.number,
         attempted_at=instant(row.attempted_at),

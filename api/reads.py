@@ -1,21 +1,21 @@
 """Runs the store's selects on the API's engine."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from sqlalchemy import Executable, Row, Select
+from sqlalchemy import Executable
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.domain.problems import Unavailable
 from shared.store.engines import is_transient
+from shared.store.rows import AnyRow, Selection
 
 
 class Reads:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def rows(self, statement: Select[Any]) -> Sequence[Row[Any]]:
+    async def rows(self, statement: Selection) -> Sequence[AnyRow]:
         """Raises Unavailable."""
         try:
             async with self._engine.connect() as connection:
@@ -23,7 +23,7 @@ class Reads:
         except (SQLAlchemyError, OSError) as error:
             raise translated(error) from error
 
-    async def row(self, statement: Select[Any]) -> Row[Any] | None:
+    async def row(self, statement: Selection) -> AnyRow | None:
         """The first row, if any. Raises Unavailable."""
         rows = await self.rows(statement)
         return rows[0] if rows else None

@@ -5,7 +5,6 @@ from typing import Any
 import msgspec
 import structlog
 from litestar import Request, Response
-from sqlalchemy import Row
 
 from api import intake
 from api.errors import answer
@@ -15,7 +14,7 @@ from api.reads import Reads
 from api.waiting import Waiting
 from shared.contract.tasks import TaskView, WebhookView
 from shared.domain.acceptance import Submission
-from shared.domain.problems import Problem, WebhookRefused
+from shared.domain.problems import Problem, TaskNotFound, WebhookRefused
 from shared.domain.rights import Principal, authorise
 from shared.domain.tasks import OpenTask
 from shared.encryption.keyring import Keyring
@@ -24,6 +23,7 @@ from shared.operations import OPERATIONS, Command
 from shared.outbox.addresses import Allowlist, RefusedTarget, check_url
 from shared.runtime.clock import new_id, now
 from shared.store import tasks
+from shared.store.rows import AnyRow
 from shared.store.tasks import NewTask
 
 RETRY_AFTER_S = 1
@@ -148,10 +148,11 @@ class Submitter:
         )
         return task_id
 
-    async def _stored(self, task_id: str, own_id: str, wait_s: float) -> Row[Any]:
+    async def _stored(self, task_id: str, own_id: str, wait_s: float) -> AnyRow:
         """The task as it is stored; waits here if the request repeats one that has not ended."""
         row = await self._reads.row(tasks.by_ids([task_id]))
-        assert row is not None, "an accepted task is kept longer than its request lasts"
+        if row is None:
+            raise TaskNotFound
         if task_id == own_id or row.finished_at is not None or wait_s <= 0:
             return row
         with self._waiting.watch(task_id) as watch:
@@ -159,7 +160,7 @@ class Submitter:
         return await self._stored(task_id, own_id, 0)
 
     async def _answer(
-        self, request: Request[Principal, Any, Any], row: Row[Any], headers: dict[str, str], *, is_waited: bool
+        self, request: Request[Principal, Any, Any], row: AnyRow, headers: dict[str, str], *, is_waited: bool
     ) -> Response[Any]:
         """200 with the finished row, the problem of a failed task, or 202 with the task."""
         if not is_waited or row.finished_at is None:

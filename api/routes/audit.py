@@ -46,9 +46,7 @@ async def list_entries(
     total_row = await reads.row(audit.count(filters, start_date, end_date))
     total = total_row[0] if total_row else 0
     rows = await reads.rows(
-        audit.page(
-            limit=page_size, offset=(page - 1) * page_size, filters=filters, since=start_date, until=end_date
-        )
+        audit.page(limit=page_size, offset=(page - 1) * page_size, filters=filters, since=start_date, until=end_date)
     )
     return AuditPage(
         audit_logs=[audit_view(row) for row in rows],

@@ -11,7 +11,6 @@ from litestar import Request, Response, Router, get
 from litestar.di import NamedDependency
 from litestar.params import Parameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
-from sqlalchemy import Row
 
 from api.presentation import task_view
 from api.reads import Reads
@@ -22,6 +21,7 @@ from shared.domain.problems import InvalidQuery, TaskNotFound, TooManyWaiters
 from shared.domain.rights import Principal, Relation, is_allowed
 from shared.encryption.keyring import Keyring
 from shared.store import outbox, tasks
+from shared.store.rows import AnyRow
 
 HEARTBEAT_S = 15.0
 MAX_WAIT_S = 60.0
@@ -41,7 +41,9 @@ async def show_task(
     reads: NamedDependency[Reads],
     waiting: NamedDependency[Waiting],
     keyring: NamedDependency[Keyring],
-    wait: Annotated[float | None, Parameter(ge=0, description="Answer when it has ended, or after this many seconds.")] = None,
+    wait: Annotated[
+        float | None, Parameter(ge=0, description="Answer when it has ended, or after this many seconds.")
+    ] = None,
 ) -> Response[TaskView]:
     """200 in every state, with `Retry-After` until it has ended. `ETag` changes with every move of the task."""
     row = await _row(reads, request.user, task_id)
@@ -92,7 +94,7 @@ async def follow_task(
     waiting: NamedDependency[Waiting],
     keyring: NamedDependency[Keyring],
 ) -> ServerSentEvent:
-    """One event for each move of the task, the first at once; `Last-Event-ID` resumes. Closes when the task has ended."""
+    """One event for each move of the task, the first at once; `Last-Event-ID` resumes. Closes when it has ended."""
     row = await _row(reads, request.user, task_id)
     if waiting.is_full:
         raise TooManyWaiters
@@ -121,7 +123,7 @@ async def _moves(
                 yield ServerSentEventMessage(comment="still here")
 
 
-async def _row(reads: Reads, principal: Principal, task_id: str) -> Row[Any]:
+async def _row(reads: Reads, principal: Principal, task_id: str) -> AnyRow:
     """Raises TaskNotFound, also where the task is somebody else's."""
     row = await reads.row(tasks.by_ids([task_id])) if _UUID.fullmatch(task_id) else None
     if row is None or not is_allowed(principal, "task.read", _relation(principal, row)):
@@ -129,11 +131,11 @@ async def _row(reads: Reads, principal: Principal, task_id: str) -> Row[Any]:
     return row
 
 
-def _relation(principal: Principal, row: Row[Any]) -> Relation:
+def _relation(principal: Principal, row: AnyRow) -> Relation:
     return "own" if row.submitted_by == principal.user_id else "other"
 
 
-async def _view(reads: Reads, keyring: Keyring, row: Row[Any]) -> TaskView:
+async def _view(reads: Reads, keyring: Keyring, row: AnyRow) -> TaskView:
     deliveries = () if row.webhook_url is None else await reads.rows(outbox.of_tasks([row.task_id]))
     return task_view(keyring, row, deliveries)
 

@@ -43,7 +43,9 @@ CATALOGUE: dict[str, ErrorKind] = {
         404, "not_found_error", "There is no such task", "Check the id; tasks of others are not shown."
     ),
     "audit_entry_not_found": ErrorKind(404, "not_found_error", "There is no such audit entry", "Check the id."),
-    "not_found": ErrorKind(404, "not_found_error", "There is nothing here", "Check the path against the OpenAPI document."),
+    "not_found": ErrorKind(
+        404, "not_found_error", "There is nothing here", "Check the path against the OpenAPI document."
+    ),
     "method_not_allowed": ErrorKind(
         405, "invalid_request_error", "The method is not allowed here", "The `Allow` header names those that are."
     ),
@@ -69,7 +71,10 @@ CATALOGUE: dict[str, ErrorKind] = {
         429, "rate_limit_error", "Too many requests are waiting", "Poll the task, or try again after `Retry-After`."
     ),
     "unavailable": ErrorKind(
-        503, "no_db_connection", "The database cannot be reached", "Try again after `Retry-After`; nothing was accepted."
+        503,
+        "no_db_connection",
+        "The database cannot be reached",
+        "Try again after `Retry-After`; nothing was accepted.",
     ),
     "poisoned": ErrorKind(
         500, "internal_server_error", "The task broke off every time", "Find the task's id in the worker's log."

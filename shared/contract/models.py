@@ -32,11 +32,12 @@ class NewModel(msgspec.Struct, frozen=True, kw_only=True):
 
     model_name: Name
     litellm_params: Annotated[
-        Document, Meta(description="`model` is required; any further key is kept.", extra_json_schema={"required": ["model"]})
+        Document,
+        Meta(description="`model` is required; any further key is kept.", extra_json_schema={"required": ["model"]}),
     ]
-    model_info: Annotated[
-        Document | None, Meta(description="`id` is optional; custom keys are kept and echoed.")
-    ] = None
+    model_info: Annotated[Document | None, Meta(description="`id` is optional; custom keys are kept and echoed.")] = (
+        None
+    )
     blocked: bool | None = None
 
 
@@ -58,7 +59,9 @@ def decode_new_model(body: bytes) -> NewModel:
     errors.extend(unstorable(info, "model_info"))
     if errors:
         raise InvalidRequest(*errors)
-    return NewModel(model_name=request.model_name, litellm_params=params, model_info=info, blocked=bool(request.blocked))
+    return NewModel(
+        model_name=request.model_name, litellm_params=params, model_info=info, blocked=bool(request.blocked)
+    )
 
 
 def to_command(request: NewModel, new_id: str) -> CreateModel:

@@ -52,8 +52,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """The meaning of one command.
 
-    ``objects`` holds the new state of each object that changes (``None`` deletes it), ``result`` is what the task answers
-    with: a document of the object with sealed values.
+    ``objects`` holds the new state of each object that changes (``None`` deletes it), ``result`` is what the task
+    answers with: a document of the object with sealed values.
     """
 
     objects: State

@@ -155,4 +155,6 @@ class Poisoned(Refusal):
     code = "poisoned"
 
     def __init__(self, attempts: int) -> None:
-        super().__init__(f"The task broke off {attempts} times and was given up. An operator finds why in the worker's log.")
+        super().__init__(
+            f"The task broke off {attempts} times and was given up. An operator finds why in the worker's log."
+        )

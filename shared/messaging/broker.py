@@ -15,7 +15,7 @@ DELIVER_QUEUE = "pointsman.deliver"
 
 
 def celery_app(redis_url: str, *, sweep_interval_s: float = 2.0) -> Celery:
-    """The application that the API rings with, that workers serve and that the schedule drives. Connects to nothing yet."""
+    """The application that the API rings with, workers serve and the schedule drives. Connects to nothing yet."""
     app = Celery("pointsman", set_as_current=False)
     app.conf.update(_settings(redis_url, sweep_interval_s))
     return app

@@ -41,7 +41,7 @@ class Waker:
 
 
 async def woken(redis_url: str) -> AsyncGenerator[list[str]]:
-    """The API's side: ids of tasks that moved. Yields an empty list after every (re)connect: look at everything then."""
+    """The API's side: ids of tasks that moved. An empty list follows every (re)connect: look at everything then."""
     while True:
         # Since redis-py 8 the read timeout is 5 s by default, which would end a quiet subscription.
         client = redis.asyncio.Redis.from_url(

@@ -48,7 +48,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Secret, Meta(description="PostgreSQL 14 or newer, as `postgresql://user:password@host:5432/name`.")
     ]
     redis_url: Annotated[
-        Secret, Meta(description="Redis or Valkey, as `redis://host:6379/0`, `rediss://…` or `unix:///path/to.sock?db=0`.")
+        Secret,
+        Meta(description="Redis or Valkey, as `redis://host:6379/0`, `rediss://…` or `unix:///path/to.sock?db=0`."),
     ]
     master_key: Annotated[
         Secret, Meta(description="The admin's key: begins with `sk-`, at least 16 characters, from a random source.")
@@ -60,9 +61,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     allow_weak_master_key: Annotated[
         bool, Meta(description="Accept a short or well-known master key. For test suites that insist on `sk-1234`.")
     ] = False
-    listen: Annotated[
-        str, Meta(pattern=r"^\S+:\d{1,5}$", description="Address and port of the API.")
-    ] = "127.0.0.1:4000"
+    listen: Annotated[str, Meta(pattern=r"^\S+:\d{1,5}$", description="Address and port of the API.")] = (
+        "127.0.0.1:4000"
+    )
     default_wait: Annotated[
         float,
         Meta(
@@ -79,11 +80,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(ge=1024, le=64 * 1024 * 1024, description="Larger request bodies are answered 413.")
     ] = 1024 * 1024
     max_waiters: Annotated[
-        int, Meta(ge=1, description="Requests of one API process that may wait or stream at a time; more are answered 429.")
+        int,
+        Meta(ge=1, description="Requests of one API process that may wait or stream at a time; more are answered 429."),
     ] = 2000
-    batch_size: Annotated[
-        int, Meta(ge=1, le=1000, description="Tasks that one transaction applies at most.")
-    ] = 100
+    batch_size: Annotated[int, Meta(ge=1, le=1000, description="Tasks that one transaction applies at most.")] = 100
     max_attempts: Annotated[
         int, Meta(ge=1, le=100, description="Attempts after which a task that keeps breaking off is ended as failed.")
     ] = 5
@@ -97,13 +97,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 30
     webhook_allow: Annotated[
         str,
-        Meta(description="Networks, comma separated, that webhooks may reach although they are private: `10.1.0.0/16`."),
+        Meta(
+            description="Networks, comma separated, that webhooks may reach although they are private: `10.1.0.0/16`."
+        ),
     ] = ""
     webhook_schedule: Annotated[
         tuple[Seconds, ...],
         Meta(
             min_length=1,
-            description="Seconds between the attempts of one delivery, comma separated. The default spans about three days.",
+            description="Seconds between the attempts of one delivery, comma separated; about three days by default.",
         ),
     ] = (5, 30, 300, 1800, 7200, 18000, 36000, 50400, 72000, 72000)
     slack_webhook_url: Annotated[
@@ -112,9 +114,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_format: Annotated[
         Literal["auto", "json", "console"], Meta(description="`auto` is console in a terminal and JSON elsewhere.")
     ] = "auto"
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="The least that is logged.")] = (
-        "info"
-    )
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="The least that is logged.")
+    ] = "info"
 
     @property
     def listen_host(self) -> str:
@@ -198,7 +200,9 @@ def _is_secret(hint: Any) -> bool:
 
 
 def _description(hint: Any) -> str:
-    return next((meta.description or "" for meta in get_args(hint)[1:] if isinstance(meta, Meta) and meta.description), "")
+    return next(
+        (meta.description or "" for meta in get_args(hint)[1:] if isinstance(meta, Meta) and meta.description), ""
+    )
 
 
 def _check_master_key(settings: Settings) -> None:

@@ -1,19 +1,18 @@
 """Statements on the audit log and on the head row where it ends."""
 
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Row, Select, Update, bindparam, func, select, update
+from sqlalchemy import Update, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import Insert
 
-from shared.audit.chain import AuditEntry
-from shared.store.rows import insert_rows
+from shared.audit.entries import AuditEntry
+from shared.store.rows import AnyRow, Selection, fields_of, insert_rows
 from shared.store.tables import audit_entry, head
 
 _COLUMNS = AuditEntry.__struct_fields__
 
 
-def lock_head() -> Select[Any]:
+def lock_head() -> Selection:
     """Takes the one serial point of the system; the last lock of a transaction."""
     return select(head.c.position, head.c.hash, head.c.revision).with_for_update()
 
@@ -30,7 +29,9 @@ def append() -> Insert:
     return insert_rows(audit_entry, *_COLUMNS)
 
 
-def page(*, limit: int, offset: int, filters: dict[str, str], since: datetime | None, until: datetime | None) -> Select[Any]:
+def page(
+    *, limit: int, offset: int, filters: dict[str, str], since: datetime | None, until: datetime | None
+) -> Selection:
     """Newest first."""
     return (
         _filtered(select(audit_entry), filters, since, until)
@@ -40,31 +41,28 @@ def page(*, limit: int, offset: int, filters: dict[str, str], since: datetime | 
     )
 
 
-def count(filters: dict[str, str], since: datetime | None, until: datetime | None) -> Select[Any]:
+def count(filters: dict[str, str], since: datetime | None, until: datetime | None) -> Selection:
     return _filtered(select(func.count()).select_from(audit_entry), filters, since, until)
 
 
-def by_entry_id(entry_id: str) -> Select[Any]:
+def by_entry_id(entry_id: str) -> Selection:
     return select(audit_entry).where(audit_entry.c.entry_id == entry_id)
 
 
-def in_order(after_position: int = 0, limit: int = 1000) -> Select[Any]:
+def in_order(after_position: int = 0, limit: int = 1000) -> Selection:
     """The chain from one position on, for its verification."""
     return (
-        select(audit_entry)
-        .where(audit_entry.c.position > after_position)
-        .order_by(audit_entry.c.position)
-        .limit(limit)
+        select(audit_entry).where(audit_entry.c.position > after_position).order_by(audit_entry.c.position).limit(limit)
     )
 
 
-def from_row(row: Row[Any]) -> AuditEntry:
-    return AuditEntry(**row._mapping)  # noqa: SLF001
+def from_row(row: AnyRow) -> AuditEntry:
+    return AuditEntry(**fields_of(row))
 
 
 def _filtered(
-    statement: Select[Any], filters: dict[str, str], since: datetime | None, until: datetime | None
-) -> Select[Any]:
+    statement: Selection, filters: dict[str, str], since: datetime | None, until: datetime | None
+) -> Selection:
     for name, value in filters.items():
         statement = statement.where(audit_entry.c[name] == value)
     if since is not None:

@@ -3,11 +3,11 @@
 from typing import Any
 
 import msgspec
-from sqlalchemy import ARRAY, Row, Select, Text, bindparam, func, select
+from sqlalchemy import ARRAY, Text, bindparam, func, select
 from sqlalchemy.dialects.postgresql import Insert
 
 from shared.domain.models import Model
-from shared.store.rows import insert_rows
+from shared.store.rows import AnyRow, Selection, fields_of, insert_rows
 from shared.store.tables import model
 
 _COLUMNS = (*Model.__struct_fields__, "revision")
@@ -19,22 +19,22 @@ class StoredModel(Model, frozen=True, kw_only=True):
     revision: int
 
 
-def by_ids(model_ids: list[str]) -> Select[Any]:
+def by_ids(model_ids: list[str]) -> Selection:
     """Index: the primary key."""
     return select(*(model.c[name] for name in Model.__struct_fields__)).where(_is_one_of(model_ids))
 
 
-def by_ids_locked(model_ids: list[str]) -> Select[Any]:
+def by_ids_locked(model_ids: list[str]) -> Selection:
     """Locks the models, in the order of their ids, until the commit."""
     return by_ids(model_ids).order_by(model.c.model_id).with_for_update()
 
 
-def known_ids(model_ids: list[str]) -> Select[Any]:
+def known_ids(model_ids: list[str]) -> Selection:
     """Which of these ids are stored."""
     return select(model.c.model_id).where(_is_one_of(model_ids))
 
 
-def everything() -> Select[Any]:
+def everything() -> Selection:
     """All models, in the order of their creation."""
     return select(*(model.c[name] for name in Model.__struct_fields__)).order_by(model.c.created_at, model.c.model_id)
 
@@ -46,8 +46,8 @@ def save() -> Insert:
     return statement.on_conflict_do_update(index_elements=[model.c.model_id], set_=replaced)
 
 
-def from_row(row: Row[Any]) -> Model:
-    return Model(**row._mapping)  # noqa: SLF001  (the public way of SQLAlchemy to read a row by name)
+def from_row(row: AnyRow) -> Model:
+    return Model(**fields_of(row))
 
 
 def at_revision(state: Model, revision: int) -> StoredModel:

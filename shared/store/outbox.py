@@ -5,13 +5,12 @@ from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Select, Update, bindparam, func, select, update
+from sqlalchemy import Update, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, UUID, Insert, insert
 
-from shared.store.rows import insert_rows
+from shared.outbox.routing import Destination
+from shared.store.rows import Selection, insert_rows
 from shared.store.tables import delivery, delivery_attempt, event, signing_secret, task
-
-Destination = Literal["callback", "slack"]
 
 
 class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,7 +97,7 @@ def lease_due(limit: int, lease_s: float) -> Update:
     )
 
 
-def to_send(delivery_ids: list[str]) -> Select[Any]:
+def to_send(delivery_ids: list[str]) -> Selection:
     """What sending these needs."""
     return (
         select(
@@ -133,11 +132,11 @@ def log_attempt() -> Insert:
     return insert(delivery_attempt).on_conflict_do_nothing()
 
 
-def any_due() -> Select[Any]:
+def any_due() -> Selection:
     return select(delivery.c.delivery_id).where(_is_pending, _is_due).limit(1)
 
 
-def of_tasks(task_ids: list[str]) -> Select[Any]:
+def of_tasks(task_ids: list[str]) -> Selection:
     """The callbacks of tasks with every attempt, in order."""
     return (
         select(
@@ -168,7 +167,7 @@ def add_signing_secret(user_id: str, sealed: str) -> Insert:
     return insert(signing_secret).values(user_id=user_id, secret=sealed).on_conflict_do_nothing()
 
 
-def signing_secret_of(user_id: str) -> Select[Any]:
+def signing_secret_of(user_id: str) -> Selection:
     return select(signing_secret.c.secret).where(signing_secret.c.user_id == user_id)
 
 

@@ -1,11 +1,21 @@
-"""Many rows in one statement: they travel as one JSON document, so a batch costs one round trip whatever its size."""
+"""Rows in and out of statements. Many go in as one JSON document: a batch costs one round trip whatever its size."""
 
-from collections.abc import Sequence
-from typing import Any
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import msgspec
-from sqlalchemy import JSON, FromClause, Table, Text, bindparam, cast, column, func, select
+from sqlalchemy import JSON, FromClause, Row, Select, Table, Text, bindparam, cast, column, func, select
 from sqlalchemy.dialects.postgresql import Insert, insert
+
+Selection: TypeAlias = Select[*tuple[Any, ...]]
+AnyRow: TypeAlias = Row[*tuple[Any, ...]]
+
+
+def fields_of(row: AnyRow) -> Mapping[str, Any]:
+    """The row by column names."""
+    # SQLAlchemy's documented way, underscore or not.
+    return typing.cast("Mapping[str, Any]", row._mapping)  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
 
 
 def rows_of(table: Table, *names: str) -> FromClause:

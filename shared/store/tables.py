@@ -41,11 +41,11 @@ PENDING_DELIVERY = text("status = 'pending'")
 head = Table(
     "head",
     metadata,
-    Column("only", Boolean, primary_key=True, server_default=text("true")),
+    Column("single", Boolean, primary_key=True, server_default=text("true")),
     Column("position", BigInteger, nullable=False, server_default=text("0")),
     Column("hash", Text, nullable=False),
     Column("revision", BigInteger, nullable=False, server_default=text("0")),
-    CheckConstraint("only", name="single_row"),
+    CheckConstraint("single", name="single_row"),
     comment="The one serial point: where the audit chain ends and which revision the fleet has.",
 )
 

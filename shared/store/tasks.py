@@ -7,7 +7,6 @@ import msgspec
 from sqlalchemy import (
     ARRAY,
     BigInteger,
-    Select,
     Update,
     and_,
     bindparam,
@@ -16,7 +15,9 @@ from sqlalchemy import (
     func,
     literal,
     null,
+    or_,
     select,
+    true,
     tuple_,
     update,
 )
@@ -25,7 +26,7 @@ from sqlalchemy.dialects.postgresql import UUID, Insert
 from shared.domain.decision import ObjectRef
 from shared.domain.rights import Principal
 from shared.domain.tasks import OPEN, Status
-from shared.store.rows import insert_rows, rows_of
+from shared.store.rows import Selection, insert_rows, rows_of
 from shared.store.tables import task
 
 _is_open = task.c.status.in_([literal(status, literal_execute=True) for status in OPEN])
@@ -124,10 +125,10 @@ VIEW_COLUMNS = (
 # --- accepting ---
 
 
-def lock_lines(keys: str = "keys") -> Select[Any]:
+def lock_lines(keys: str = "keys") -> Selection:
     """Serialises accepting per object and per idempotency key over all API processes, until the commit.
 
-    Takes bigints; ordered, so that two batches cannot deadlock. With it, ``seq`` is the order of acceptance of each line.
+    Takes bigints; ordered, so that two batches cannot deadlock. With it, ``seq`` is each line's order of acceptance.
     """
     given = select(func.unnest(bindparam(keys, type_=ARRAY(BigInteger))).label("key")).order_by("key").subquery()
     return select(func.pg_advisory_xact_lock(given.c.key))
@@ -138,7 +139,7 @@ def insert_tasks() -> Insert:
     return insert_rows(task, *_NEW_COLUMNS)
 
 
-def accepted_with_keys(user_ids: list[str], keys: list[str]) -> Select[Any]:
+def accepted_with_keys(user_ids: list[str], keys: list[str]) -> Selection:
     """The tasks that these users submitted with these idempotency keys. Index: uq_task_idempotency_key."""
     pairs = list(zip(user_ids, keys, strict=True))
     return select(task.c.task_id, task.c.digest, task.c.submitted_by, task.c.idempotency_key).where(
@@ -146,7 +147,7 @@ def accepted_with_keys(user_ids: list[str], keys: list[str]) -> Select[Any]:
     )
 
 
-def waiting_on(refs: list[ObjectRef]) -> Select[Any]:
+def waiting_on(refs: list[ObjectRef]) -> Selection:
     """Open tasks in the lines of these objects, oldest first. Index: ix_task_open_line."""
     pairs = [(ref.object_type, ref.object_id) for ref in refs]
     return (
@@ -161,7 +162,7 @@ def waiting_on(refs: list[ObjectRef]) -> Select[Any]:
 # --- applying ---
 
 
-def claim_heads(limit: int, task_ids: list[str] | None = None) -> Select[Any]:
+def claim_heads(limit: int, task_ids: list[str] | None = None) -> Selection:
     """Locks due tasks that are first in their line, oldest first, passing over those that another worker holds.
 
     Index: ix_task_open_seq, and ix_task_open_line for the two probes.
@@ -180,8 +181,8 @@ def claim_heads(limit: int, task_ids: list[str] | None = None) -> Select[Any]:
     return statement.order_by(task.c.seq).limit(limit).with_for_update(skip_locked=True, of=task)
 
 
-def claim_followers(refs: list[ObjectRef], limit: int) -> Select[Any]:
-    """Locks what waits behind claimed heads, in order. Only the holder of a head takes these, so nobody is waited for long."""
+def claim_followers(refs: list[ObjectRef], limit: int) -> Selection:
+    """Locks what waits behind claimed heads, in order. Only the holder of a head takes these."""
     pairs = [(ref.object_type, ref.object_id) for ref in refs]
     return (
         select(*_CLAIM_COLUMNS, _is_due.label("is_due"))
@@ -230,13 +231,17 @@ def begin_attempt(task_id: str, now: datetime) -> Update:
     )
 
 
-def postpone(task_id: str, next_attempt_at: datetime, last_error: str) -> Update:
-    """Puts a task whose attempt broke off back into its line, due later."""
+def postpone(task_id: str, next_attempt_at: datetime, attempt: int, last_error: str) -> Update:
+    """Puts a task whose attempt broke off back into its line, due later. ``attempt`` says how many count."""
     return (
         update(task)
         .where(task.c.task_id == task_id, _is_open)
         .values(
-            status="queued", version=task.c.version + 1, next_attempt_at=next_attempt_at, last_error=last_error
+            status="queued",
+            version=task.c.version + 1,
+            attempt=attempt,
+            next_attempt_at=next_attempt_at,
+            last_error=last_error,
         )
     )
 
@@ -244,20 +249,18 @@ def postpone(task_id: str, next_attempt_at: datetime, last_error: str) -> Update
 # --- seeing ---
 
 
-def by_ids(task_ids: list[str]) -> Select[Any]:
+def by_ids(task_ids: list[str]) -> Selection:
     return select(*VIEW_COLUMNS).where(task.c.task_id == func.any(bindparam("task_ids", task_ids, type_=_IDS)))
 
 
-def versions(task_ids: list[str]) -> Select[Any]:
+def versions(task_ids: list[str]) -> Selection:
     """How far these tasks have come, for waiters that missed a wake-up."""
     return select(task.c.task_id, task.c.version, task.c.status).where(
         task.c.task_id == func.any(bindparam("task_ids", task_ids, type_=_IDS))
     )
 
 
-def page(
-    *, limit: int, before_seq: int | None = None, submitted_by: str | None = None, **equal: str
-) -> Select[Any]:
+def page(*, limit: int, before_seq: int | None = None, submitted_by: str | None = None, **equal: str) -> Selection:
     """Newest first. ``equal`` filters on columns. Index: the unique one on seq, or ix_task_submitted_by_seq."""
     statement = select(*VIEW_COLUMNS).order_by(task.c.seq.desc()).limit(limit)
     if before_seq is not None:
@@ -272,18 +275,38 @@ def page(
 # --- sweeping ---
 
 
-def due(limit: int) -> Select[Any]:
+def due(limit: int) -> Selection:
     """The oldest due tasks that nobody holds."""
-    return select(task.c.task_id).where(_is_open, _is_due).order_by(task.c.seq).limit(limit).with_for_update(
-        skip_locked=True
+    return (
+        select(task.c.task_id)
+        .where(_is_open, _is_due)
+        .order_by(task.c.seq)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
     )
 
 
-def progress() -> Select[Any]:
+def suspects(limit: int, after_s: float) -> Selection:
+    """Tasks that are due for long, held by nobody, and overtaken or without any progress around them.
+
+    Those may be what keeps breaking batches off, so they are to be tried one by one.
+    """
+    long_ago = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, after_s)
+    other = task.alias("other")
+    is_overtaken = exists().where(other.c.seq > task.c.seq, other.c.finished_at < long_ago)
+    last_ended_at = select(func.max(other.c.finished_at)).scalar_subquery()
+    return (
+        select(task.c.task_id)
+        .where(_is_open, task.c.next_attempt_at < long_ago)
+        .where(or_(is_overtaken, func.coalesce(last_ended_at < long_ago, true())))
+        .order_by(task.c.seq)
+        .limit(limit)
+        .with_for_update(skip_locked=True, of=task)
+    )
+
+
+def progress() -> Selection:
     """Since when the oldest due task waits, and when a task last ended; each ``None`` where there is none."""
-    oldest = (
-        select(task.c.next_attempt_at).where(_is_open, _is_due).order_by(task.c.seq).limit(1).scalar_subquery()
-    )
+    oldest = select(task.c.next_attempt_at).where(_is_open, _is_due).order_by(task.c.seq).limit(1).scalar_subquery()
     last = select(func.max(task.c.finished_at)).scalar_subquery()
     return select(oldest.label("due_since"), last.label("last_ended_at"), func.now().label("now"))
-

@@ -27,7 +27,7 @@ MAX_LOOKUPS: Final = 64
 _lookups = threading.BoundedSemaphore(MAX_LOOKUPS)
 
 
-class Undelivered(Exception):  # noqa: N818  it is an answer of its own, like a refusal
+class Undelivered(Exception):
     """No whole answer came. The text is for the receiver's owner: no address, no driver's words."""
 
     def __init__(self, reason: Reason, text: str) -> None:

@@ -4,5 +4,7 @@ from alembic import context
 
 from shared.store.tables import metadata
 
-context.configure(connection=context.config.attributes["connection"], target_metadata=metadata, compare_server_default=True)
+context.configure(
+    connection=context.config.attributes["connection"], target_metadata=metadata, compare_server_default=True
+)
 context.run_migrations()

@@ -1,0 +1,132 @@
+"""Applies due tasks: claim, load, decide, save, in one transaction."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import Connection, Engine
+
+from shared.audit.chain import link
+from shared.domain.decision import ObjectRef
+from shared.encryption.keyring import Keyring
+from shared.outbox.routing import Routes
+from shared.store import audit, models, outbox, tasks
+from shared.store.rows import AnyRow, fields_of, packed
+from shared.store.tasks import Claimed
+from worker.batch import Batch, Objects
+
+
+class Applied(msgspec.Struct, frozen=True, kw_only=True):
+    """What one commit did, for those who are told afterwards."""
+
+    task_ids: list[str]
+    delivery_ids: list[str]
+
+
+class Applier:
+    """One transaction at a time, which holds the locks of its tasks from claim to commit: it cannot commit late."""
+
+    def __init__(
+        self, engine: Engine, keyring: Keyring, routes: Routes, batch_size: int, clock: Callable[[], datetime]
+    ) -> None:
+        self._engine = engine
+        self._keyring = keyring
+        self._routes = routes
+        self._batch_size = batch_size
+        self._clock = clock
+
+    def apply_due(self) -> Applied:
+        """Apply what is due, oldest first, up to the batch size; an empty result says that nothing was free."""
+        with self._engine.begin() as connection:
+            return self._apply(connection, _claim(connection, self._batch_size))
+
+    def apply_one(self, task_id: str) -> Applied:
+        """Apply this task, if it is due, first in its line and nobody holds it."""
+        with self._engine.begin() as connection:
+            return self._apply(connection, _heads(connection, 1, [task_id]))
+
+    def claim_one(self, connection: Connection, task_id: str) -> Claimed | None:
+        """Lock this task in the caller's transaction, if it is due, first in its line and nobody holds it."""
+        return next(iter(_heads(connection, 1, [task_id])), None)
+
+    def give_up(self, connection: Connection, task: Claimed, end: Callable[[Batch, Claimed], None]) -> Applied:
+        """End a claimed task without carrying it out, in the caller's transaction."""
+        batch = Batch({}, self._clock(), self._keyring, self._routes)
+        end(batch, task)
+        return _save(connection, batch)
+
+    def _apply(self, connection: Connection, claimed: list[Claimed]) -> Applied:
+        if not claimed:
+            return Applied(task_ids=[], delivery_ids=[])
+        batch = Batch(_load(connection, claimed), self._clock(), self._keyring, self._routes)
+        batch.decide(claimed)
+        return _save(connection, batch)
+
+
+def _claim(connection: Connection, limit: int) -> list[Claimed]:
+    """Heads of lines, and behind each the unbroken run of what is due, in the order of acceptance."""
+    heads = _heads(connection, limit)
+    lines = [_ref(head) for head in heads if head.has_followers]
+    if not lines or len(heads) >= limit:
+        return heads
+    claimed = {head.task_id: head for head in heads}
+    broken: set[ObjectRef] = set()
+    for row in connection.execute(tasks.claim_followers(lines, limit)):
+        task = _claimed(row)
+        if not row.is_due:
+            broken.add(_ref(task))
+        if _ref(task) not in broken:
+            claimed[task.task_id] = task
+    return sorted(claimed.values(), key=lambda task: task.seq)
+
+
+def _heads(connection: Connection, limit: int, task_ids: list[str] | None = None) -> list[Claimed]:
+    return [_claimed(row) for row in connection.execute(tasks.claim_heads(limit, task_ids))]
+
+
+def _claimed(row: AnyRow) -> Claimed:
+    return msgspec.convert(fields_of(row), Claimed)
+
+
+def _ref(task: Claimed) -> ObjectRef:
+    return ObjectRef(task.object_type, task.object_id)
+
+
+def _load(connection: Connection, claimed: list[Claimed]) -> Objects:
+    """Every object that the tasks touch, locked; ``None`` where there is none yet."""
+    refs = sorted({_ref(task) for task in claimed})
+    objects: Objects = dict.fromkeys(refs)
+    model_ids = [ref.object_id for ref in refs]
+    for row in connection.execute(models.by_ids_locked(model_ids)):
+        objects[ObjectRef("model", row.model_id)] = models.from_row(row)
+    return objects
+
+
+def _save(connection: Connection, batch: Batch) -> Applied:
+    """Everything that the batch came to. The head row, which all workers share, is locked last."""
+    if batch.events:
+        connection.execute(outbox.insert_events(), packed(batch.events))
+        connection.execute(outbox.insert_deliveries(), packed(batch.deliveries))
+    connection.execute(tasks.end_tasks(), packed(batch.endings))
+    head = connection.execute(audit.lock_head()).one()
+    changed = [models.at_revision(batch.state_of(ref), head.revision + order) for ref, order in batch.changed.items()]
+    if changed:
+        connection.execute(models.save(), packed(changed))
+    numbered = (
+        msgspec.structs.replace(entry, position=position)
+        for position, entry in enumerate(batch.entries, start=head.position + 1)
+    )
+    entries = link(head.hash, numbered)
+    connection.execute(audit.append(), packed(entries))
+    connection.execute(
+        audit.move_head(),
+        {
+            "new_position": entries[-1].position,
+            "new_hash": entries[-1].hash,
+            "new_revision": head.revision + batch.change_count,
+        },
+    )
+    return Applied(
+        task_ids=[ending.task_id for ending in batch.endings],
+        delivery_ids=[delivery.delivery_id for delivery in batch.deliveries],
+    )

@@ -1,0 +1,162 @@
+"""What a batch of claimed tasks comes to: every decision in order, as values to be saved. No I/O."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from shared.audit.entries import AuditEntry, describe
+from shared.domain.decision import Change, Context, Decision, Event, ObjectRef
+from shared.domain.problems import Problem, Refusal
+from shared.domain.rights import authorise
+from shared.encryption.keyring import Keyring
+from shared.encryption.masking import without_secrets
+from shared.operations import OPERATIONS, command_from
+from shared.outbox.routing import Routes, destinations, task_event
+from shared.runtime.clock import new_id
+from shared.store.outbox import NewDelivery, StoredEvent
+from shared.store.tasks import Claimed, Ending
+
+Objects = dict[ObjectRef, Any]
+
+REFUSED = "refused"
+
+
+class Batch:
+    """Decides claimed tasks one after the other, each on the state that the one before left."""
+
+    def __init__(self, objects: Objects, now: datetime, keyring: Keyring, routes: Routes) -> None:
+        self._objects = objects
+        self._now = now
+        self._keyring = keyring
+        self._routes = routes
+        self.changed: dict[ObjectRef, int] = {}
+        """Each object that changes, and how many of the batch's changes had been made with its last one."""
+        self.entries: list[AuditEntry] = []
+        self.events: list[StoredEvent] = []
+        self.deliveries: list[NewDelivery] = []
+        self.endings: list[Ending] = []
+        self._change_count = 0
+
+    def decide(self, tasks: Iterable[Claimed]) -> None:
+        for task in tasks:
+            try:
+                decision = self._decision(task)
+            except Refusal as refusal:
+                self.fail(task, refusal.problem())
+            else:
+                self._succeed(task, decision)
+
+    def fail(self, task: Claimed, problem: Problem) -> None:
+        """Ends a task with its problem, and has the audit log say so."""
+        refused = Change(
+            action=REFUSED, object_type=task.object_type, object_id=task.object_id, before=None, after=None
+        )
+        self._log(task, refused, problem)
+        self._end(task, "failed", problem=problem)
+
+    @property
+    def change_count(self) -> int:
+        return self._change_count
+
+    def state_of(self, ref: ObjectRef) -> Any:
+        return self._objects[ref]
+
+    def _decision(self, task: Claimed) -> Decision:
+        """Raises Refusal. Rights are judged again: they may have been taken away since the task was accepted."""
+        authorise(task.principal, task.operation)
+        context = Context(now=self._now, principal=task.principal, task_id=task.task_id)
+        command = command_from(task.operation, task.command)
+        return OPERATIONS[task.operation].decide(self._objects, command, context)
+
+    def _succeed(self, task: Claimed, decision: Decision) -> None:
+        self._objects.update(decision.objects)
+        self._change_count += 1
+        self.changed.update(dict.fromkeys(decision.objects, self._change_count))
+        for change in decision.changes:
+            self._log(task, change, None)
+        for event in decision.events:
+            self._announce(task, event)
+        self._end(task, "succeeded", result=_without_named_secrets(decision.result))
+
+    def _end(
+        self, task: Claimed, status: Any, *, result: dict[str, Any] | None = None, problem: Problem | None = None
+    ) -> None:
+        self.endings.append(
+            Ending(
+                task_id=task.task_id,
+                status=status,
+                started_at=self._now,
+                finished_at=self._now,
+                result=result,
+                problem=None if problem is None else msgspec.to_builtins(problem),
+            )
+        )
+        if task.has_callback:
+            self._announce(
+                task,
+                task_event(
+                    task_id=task.task_id,
+                    operation=task.operation,
+                    status=status,
+                    object_type=task.object_type,
+                    object_id=task.object_id,
+                    problem=problem,
+                ),
+            )
+
+    def announce(self, task: Claimed, event: Event) -> None:
+        self._announce(task, event)
+
+    def _announce(self, task: Claimed, event: Event) -> None:
+        """Puts an event into the outbox, if anybody is to be told of it."""
+        wanted = destinations(event, self._routes, has_callback=task.has_callback)
+        if not wanted:
+            return
+        event_id = "evt_" + new_id().replace("-", "")
+        self.events.append(
+            StoredEvent(
+                event_id=event_id,
+                type=event.type,
+                occurred_at=self._now,
+                object_type=event.object_type,
+                object_id=event.object_id,
+                data=event.data,
+                task_id=task.task_id,
+            )
+        )
+        self.deliveries.extend(
+            NewDelivery(delivery_id=new_id(), event_id=event_id, destination=destination, task_id=task.task_id)
+            for destination in wanted
+        )
+
+    def _log(self, task: Claimed, change: Change, problem: Problem | None) -> None:
+        before, after = describe(self._keyring, change)
+        self.entries.append(
+            AuditEntry(
+                position=0,
+                entry_id=new_id(),
+                recorded_at=self._now,
+                actor=task.principal.user_id,
+                actor_key=task.principal.key_id,
+                changed_by=task.origin.changed_by,
+                source_address=task.origin.source_address,
+                request_id=task.origin.request_id,
+                task_id=task.task_id,
+                operation=task.operation,
+                action=change.action,
+                object_type=change.object_type,
+                object_id=change.object_id,
+                before=before,
+                after=after,
+                problem=None if problem is None else msgspec.to_builtins(problem),
+            )
+        )
+
+
+def _without_named_secrets(document: dict[str, Any]) -> dict[str, Any]:
+    """A result is kept longer than its command: what is named like a secret is not kept at all, not even sealed."""
+    if "litellm_params" not in document:
+        return document
+    return {**document, "litellm_params": without_secrets(document["litellm_params"])}

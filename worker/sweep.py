@@ -1,0 +1,38 @@
+"""Rings for whatever nobody rings for: what keeps "never lost" true when Redis loses, and what drives every retry."""
+
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import Engine
+
+from shared.store import outbox, tasks
+
+SUSPECT_AFTER_S = 10.0
+MAX_SUSPECTS = 20
+MAX_RUNG = 100
+
+
+class Sweeper:
+    """Two sweeps at the same time are harmless: a ring too many finds nothing to do."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        ring_apply: Callable[[Sequence[str], bool], None],
+        ring_deliver: Callable[[Sequence[str]], None],
+    ) -> None:
+        self._engine = engine
+        self._ring_apply = ring_apply
+        self._ring_deliver = ring_deliver
+
+    def sweep(self) -> None:
+        """Raises what the database or the broker raises; the next sweep is a few seconds away."""
+        with self._engine.begin() as connection:
+            due = [row.task_id for row in connection.execute(tasks.due(MAX_RUNG))]
+            suspects = [row.task_id for row in connection.execute(tasks.suspects(MAX_SUSPECTS, SUSPECT_AFTER_S))]
+            deliveries = [row.delivery_id for row in connection.execute(outbox.any_due())]
+        if suspects:
+            self._ring_apply(suspects, True)
+        if due:
+            self._ring_apply(due, False)
+        if deliveries:
+            self._ring_deliver(deliveries)
