@@ -1,6 +1,6 @@
 """Puts the API together."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
@@ -46,7 +46,7 @@ def create_app(settings: Settings) -> Litestar:
     readiness = health.Readiness(reads, redis_client, settings.stall_after, version("pointsman"))
 
     @asynccontextmanager
-    async def running(_app: Litestar) -> AsyncIterator[None]:
+    async def running(_app: Litestar) -> AsyncGenerator[None]:
         bell.start()
         waiting.start()
         try:

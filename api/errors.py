@@ -1,7 +1,7 @@
 """The one translation from an exception to a response."""
 
 import re
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from litestar import Request, Response
@@ -74,6 +74,6 @@ def answer(
 
 
 def _query_problem(error: ValidationException) -> Problem:
-    extra: Any = error.extra
-    first: dict[str, Any] = extra[0] if isinstance(extra, list) and extra else {}
-    return InvalidQuery(str(first.get("key", "query")), str(first.get("message", "is not valid"))).problem()
+    extra = cast("list[dict[str, Any]]", error.extra or [])
+    first = extra[0] if extra else {}
+    return InvalidQuery(first.get("key", "query"), first.get("message", "is not valid")).problem()

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 
 import structlog
 
@@ -73,7 +73,7 @@ class Waiting:
         await asyncio.gather(*self._loops, return_exceptions=True)
 
     @contextlib.contextmanager
-    def watch(self, task_id: str) -> Iterator[Watch]:
+    def watch(self, task_id: str) -> Generator[Watch]:
         """Begin before reading the task or submitting it, so that no move is missed. Raises TooManyWaiters."""
         if self.is_full:
             raise TooManyWaiters

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 import msgspec
 
@@ -43,9 +43,9 @@ def field_error(message: str) -> FieldError:
     return FieldError(path or "body", text[:1].lower() + text[1:])
 
 
-def unstorable(document: Any, field: str) -> Iterator[FieldError]:
+def unstorable(document: object, field: str) -> Iterator[FieldError]:
     """What in a document could not be stored as it is: text that PostgreSQL refuses, too deep nesting."""
-    stack: list[tuple[Any, str, int]] = [(document, field, 1)]
+    stack: list[tuple[object, str, int]] = [(document, field, 1)]
     while stack:
         value, path, depth = stack.pop()
         if depth > MAX_DEPTH:
@@ -54,10 +54,11 @@ def unstorable(document: Any, field: str) -> Iterator[FieldError]:
             if _UNSTORABLE.search(value):
                 yield FieldError(path, "contains a NUL or an unpaired surrogate")
         elif isinstance(value, dict):
-            for key, item in value.items():  # pyright: ignore[reportUnknownVariableType]
-                if _UNSTORABLE.search(str(key)):  # pyright: ignore[reportUnknownArgumentType]
-                    yield FieldError(path, "has a key with a NUL or an unpaired surrogate")
-                else:
-                    stack.append((item, f"{path}.{key}", depth + 1))
+            items = cast("dict[str, object]", value)
+            if any(_UNSTORABLE.search(key) for key in items):
+                yield FieldError(path, "has a key with a NUL or an unpaired surrogate")
+            else:
+                stack.extend((item, f"{path}.{key}", depth + 1) for key, item in items.items())
         elif isinstance(value, list):
-            stack.extend((item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+            items = cast("list[object]", value)
+            stack.extend((item, f"{path}[{i}]", depth + 1) for i, item in enumerate(items))

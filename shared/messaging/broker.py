@@ -4,7 +4,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from celery import Celery
-from kombu import Queue
+from kombu.entity import Queue
 
 HARD_LIMIT_S = 60
 SOFT_LIMIT_S = 45

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from typing import Any, cast
 
 import msgspec
 import redis
@@ -51,9 +52,10 @@ async def woken(redis_url: str) -> AsyncGenerator[list[str]]:
             async with client.pubsub() as channel:
                 await channel.subscribe(CHANNEL)
                 yield []
-                async for message in channel.listen():
+                messages: AsyncIterator[dict[str, Any]] = channel.listen()
+                async for message in messages:
                     if message["type"] == "message":
-                        yield _ids.decode(message["data"])
+                        yield _ids.decode(cast("bytes", message["data"]))
         except (redis.RedisError, OSError) as error:
             _log.warning("wakeups.disconnected", error=type(error).__name__)
             await asyncio.sleep(_PAUSE_AFTER_FAILURE_S)
