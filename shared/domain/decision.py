@@ -22,12 +22,20 @@ State = Mapping[ObjectRef, Any]
 """The objects that a command touches, ``None`` where there is none."""
 
 
+class Installation(msgspec.Struct, frozen=True, kw_only=True):
+    """What the operator decided: which models belong to the configuration file, and whether others are stored."""
+
+    config_model_ids: frozenset[str] = frozenset()
+    stores_models: bool = True
+
+
 class Context(msgspec.Struct, frozen=True, kw_only=True):
-    """Who asked, and when it is applied."""
+    """Who asked, when it is applied, and where."""
 
     now: datetime
     principal: Principal
     task_id: str
+    installation: Installation = Installation()
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,3 +68,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     changes: tuple[Change, ...]
     events: tuple[Event, ...]
     result: Document
+
+    @property
+    def is_change(self) -> bool:
+        """False for what was so already: nothing is written and nobody is told."""
+        return bool(self.objects)

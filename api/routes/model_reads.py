@@ -1,0 +1,128 @@
+"""``/model/info`` and its kin: reading models, as LiteLLM's clients do (contract 1.3 to 1.6)."""
+
+from typing import Annotated, Any, Literal
+
+from litestar import Request, Response, Router, get
+from litestar.di import NamedDependency
+from litestar.params import Parameter
+
+from api.catalogue import Catalogue, Entry
+from api.presentation import history_view
+from api.reads import Reads
+from shared.contract import model_groups
+from shared.contract.models import ModelHistory, ModelPage
+from shared.domain.problems import InvalidQuery, ModelGroupNotFound, ModelNotFound, ModelNotListed
+from shared.domain.rights import Principal, authorise
+from shared.encryption.keyring import Keyring
+from shared.store import models
+from shared.store.models import ListFilter
+
+_Request = Request[Principal, Any, Any]
+_Catalogue = NamedDependency[Catalogue]
+MAX_PAGE_SIZE = 500
+
+
+@get(["/model/info", "/v1/model/info"], summary="List deployments, or show one", tags=["models"])
+async def model_info(
+    request: _Request, catalogue: _Catalogue, litellm_model_id: str | None = None
+) -> Response[dict[str, list[Entry]]]:
+    """Secrets are removed; everything else is as it was sent. One model is still wrapped in a list, with its `ETag`."""
+    authorise(request.user, "model.read")
+    if litellm_model_id is None:
+        return Response({"data": await catalogue.all()})
+    found = await catalogue.one(litellm_model_id)
+    if found is None:
+        raise ModelNotListed(litellm_model_id)
+    entry, etag = found
+    return Response({"data": [entry]}, headers={"ETag": etag} if etag else {})
+
+
+@get("/v2/model/info", summary="List deployments page by page", tags=["models"])
+async def model_info_page(
+    request: _Request,
+    catalogue: _Catalogue,
+    page: Annotated[int, Parameter(ge=1, le=1_000_000)] = 1,
+    size: Annotated[int, Parameter(ge=1)] = 50,
+    search: str | None = None,
+    model: str | None = None,
+    model_id: Annotated[str | None, Parameter(query="modelId")] = None,
+    use_stored_params: bool = False,
+    team_id: Annotated[str | None, Parameter(query="teamId")] = None,
+    sort_by: Annotated[str | None, Parameter(query="sortBy")] = None,
+    sort_order: Annotated[str, Parameter(query="sortOrder")] = "asc",
+    blocked: bool | None = None,
+    wildcard_only: bool = False,
+    access_group: str | None = None,
+) -> ModelPage:
+    authorise(request.user, "model.read")
+    if use_stored_params and model_id is None:
+        raise InvalidQuery("use_stored_params", "requires modelId")
+    size = min(size, MAX_PAGE_SIZE)
+    wanted = ListFilter(
+        search=search or None,
+        name=model,
+        model_id=model_id,
+        team_id=team_id,
+        blocked=blocked,
+        wildcard_only=wildcard_only,
+        access_group=access_group,
+    )
+    entries, total = await catalogue.page(
+        wanted, page=page, size=size, sort_by=sort_by, sort_order=_order(sort_order, is_sorted=sort_by is not None)
+    )
+    return ModelPage(data=entries, total_count=total, current_page=page, total_pages=-(-total // size), size=size)
+
+
+def _order(text: str, *, is_sorted: bool) -> Literal["asc", "desc"]:
+    if text == "desc":
+        return "desc"
+    if is_sorted and text != "asc":
+        raise InvalidQuery("sortOrder", "must be asc or desc")
+    return "asc"
+
+
+@get(["/models", "/v1/models"], summary="List model groups in OpenAI's shape", tags=["models"])
+async def list_names(request: _Request, catalogue: _Catalogue) -> dict[str, Any]:
+    authorise(request.user, "model.read")
+    return {"data": [model_groups.openai_model(name) for name in await catalogue.names()], "object": "list"}
+
+
+@get(["/models/{name:path}", "/v1/models/{name:path}"], summary="Show one model group", tags=["models"])
+async def show_name(request: _Request, name: str, catalogue: _Catalogue) -> dict[str, Any]:
+    authorise(request.user, "model.read")
+    name = name.removeprefix("/")
+    if not await catalogue.group(name):
+        raise ModelGroupNotFound(name)
+    return model_groups.openai_model(name)
+
+
+@get("/model_group/info", summary="Sum up the deployments of each public name", tags=["models"])
+async def model_group_info(
+    request: _Request, catalogue: _Catalogue, model_group: str | None = None
+) -> dict[str, list[dict[str, Any]]]:
+    authorise(request.user, "model.read")
+    entries = await catalogue.all() if model_group is None else await catalogue.group(model_group)
+    return {"data": model_groups.summed_up(entries)}
+
+
+@get("/model/{model_id:str}/history", summary="List the versions of a deployment", tags=["models"])
+async def model_history(
+    request: _Request,
+    model_id: str,
+    reads: NamedDependency[Reads],
+    keyring: NamedDependency[Keyring],
+    limit: Annotated[int, Parameter(ge=1, le=200)] = 50,
+    before: Annotated[int | None, Parameter(ge=1, description="The `next_before` of the page before.")] = None,
+) -> ModelHistory:
+    """Newest first, with what each version changed. Secrets show as keyed fingerprints."""
+    authorise(request.user, "model.read")
+    rows = await reads.rows(models.history(model_id, limit=limit + 1, before_revision=before))
+    if not rows and before is None:
+        raise ModelNotFound(model_id)
+    return history_view(keyring, model_id, [models.revision_from_row(row) for row in rows], limit)
+
+
+router = Router(
+    "/",
+    route_handlers=[model_info, model_info_page, list_names, show_name, model_group_info, model_history],
+)
