@@ -19,7 +19,7 @@ Scheme = Literal["http", "https"]
 MAX_URL_LENGTH: Final = 2048
 
 
-class RefusedTarget(Exception):  # noqa: N818  it is an answer, like every refusal
+class RefusedTarget(Exception):
     """A URL or an address that nothing is sent to. Its text is for whoever set it and shows no resolved address."""
 
     @property
