@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterable
@@ -64,7 +65,7 @@ class Register:
         for entry in entries:
             mark = start_mark(entry.pid)
             if mark == entry.started or (mark is None and _has_own_members(entry.pid, folder)):
-                kill_group(entry.pid)
+                _kill_family(entry.pid)
         _wait_until_gone(alive)
         self.remove()
         return [entry.name for entry in alive]
@@ -106,12 +107,33 @@ def _stat_fields(pid: int) -> list[str] | None:
 def _has_own_members(group: int, folder: Path) -> bool:
     """Whether processes of this group, whose leader is gone, were started by a supervisor of ``folder``."""
     marker = os.fsencode(f"{MARKER}={folder}")
-    for path in Path("/proc").glob("[0-9]*"):
-        fields = _stat_fields(int(path.name))
+    for pid in _pids():
+        fields = _stat_fields(pid)
         if fields is not None and int(fields[2]) == group:
             with contextlib.suppress(OSError):
-                return marker in (path / "environ").read_bytes().split(b"\0")
+                return marker in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     return False
+
+
+def _kill_family(leader: int) -> None:
+    """The group, and what has left it for a session of its own, as PostgreSQL's backends do."""
+    family = _descendants(leader)
+    kill_group(leader)
+    for pid in family:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _descendants(ancestor: int) -> list[int]:
+    parents = {pid: int(fields[1]) for pid in _pids() if (fields := _stat_fields(pid)) is not None}
+    family = [ancestor]
+    for parent in family:  # grows while it is walked
+        family += [pid for pid, its_parent in parents.items() if its_parent == parent]
+    return family[1:]
+
+
+def _pids() -> list[int]:
+    return [int(path.name) for path in Path("/proc").glob("[0-9]*")]
 
 
 def _wait_until_gone(entries: Iterable[Entry]) -> None:

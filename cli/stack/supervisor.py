@@ -18,11 +18,11 @@ _LARGEST_LOG_BYTES = 10 * 1024 * 1024
 _SHOWN_LINES = 15
 
 
-class StartFailed(Exception):  # noqa: N818  as Misconfigured: what is so, not what kind of class
+class StartFailed(Exception):
     """The stack did not come up: says which part and shows the end of its log."""
 
 
-class Interrupted(Exception):  # noqa: N818
+class Interrupted(Exception):
     """Somebody asked for the end."""
 
 

@@ -96,7 +96,9 @@ class _Mask:
         self._fingerprint = fingerprint
 
     def name(self, name: str) -> str:
-        return self._fingerprint(name) if looks_like_secret(name) else _storable(name)
+        if is_sensitive_name(name) and looks_like_secret(name):  # the first is remembered and spares the second
+            return self._fingerprint(name)
+        return _storable(name)
 
     def allowlisted(self, name: str, value: JsonValue) -> JsonValue:
         if name in _URLS and isinstance(value, str):
@@ -168,4 +170,4 @@ def _is_number(value: JsonValue) -> bool:
 
 def _storable(text: str) -> str:
     """PostgreSQL stores neither NUL nor half a surrogate pair; an audit entry must not fail for one."""
-    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+    return text if text.isprintable() else text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")

@@ -57,6 +57,7 @@ _TELLING_PARTS: Final = (
     *("apikey", "accesskey", "privatekey", "signingkey", "encryptionkey", "accountkey", "subscriptionkey"),
     *("authtoken", "accesstoken", "bearertoken", "sessiontoken", "connectionstring"),
 )
+_READABLE: Final = frozenset({"credential_info"})
 _DESCRIBING: Final = frozenset(
     {
         "name",
@@ -140,6 +141,8 @@ _WHOLE_SECRET: Final = re.compile(r"\s*(?:sk-(?=[\w-]*\d)[\w-]{4,}|bearer\s+\S{6
 @lru_cache(maxsize=4096)
 def is_sensitive_name(name: str) -> bool:
     """Whether what stands under this name is a secret: a parameter, a header, a query parameter."""
+    if name in _READABLE:
+        return False
     words = [word.lower() for word in _WORD.findall(name)]
     telling = {word for word in words if _tells(word)}
     if words[-1:] == ["pass"]:

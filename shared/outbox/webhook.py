@@ -7,7 +7,7 @@ import hmac
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -32,7 +32,8 @@ def new_secret() -> str:
 def body(event_type: str, occurred_at: datetime, data: Mapping[str, Any]) -> bytes:
     """The bytes to sign and send, the same at every attempt and always under ``MAX_BODY_BYTES``.
 
-    Data that does not fit keeps its single values in order, long ones cut, and says so with ``"truncated": true``.
+    Data that does not fit keeps what can be kept in order, texts cut and lists left out, and says so with
+    ``"truncated": true``.
     """
     encoded = _framed(event_type, occurred_at, data)
     if len(encoded) < MAX_BODY_BYTES:
@@ -65,16 +66,27 @@ def _framed(event_type: str, occurred_at: datetime, data: Mapping[str, Any]) -> 
 
 def _shortened(data: Mapping[str, Any]) -> dict[str, Any]:
     kept: dict[str, Any] = {}
-    size = 0
+    room = MAX_BODY_BYTES - _ROOM_FOR_FRAME
     for name, value in data.items():
-        if isinstance(value, dict | list | tuple):
-            continue
-        short = value[:_LONG_VALUE] if isinstance(value, str) else value
-        size += len(_encode({name: short}))
-        if size > MAX_BODY_BYTES - _ROOM_FOR_FRAME:
-            break
-        kept[name] = short
+        short = _cut(value)
+        size = len(_encode({name: short}))
+        if size <= room:
+            kept[name] = short
+            room -= size
     return kept | {"truncated": True}
+
+
+def _cut(value: Any) -> Any:
+    match value:
+        case str():
+            return value[:_LONG_VALUE]
+        case Mapping():
+            inner = cast("Mapping[str, Any]", value)
+            return {name: _cut(inner[name]) for name in inner}
+        case list() | tuple():
+            return None
+        case _:
+            return value
 
 
 def _signature(secret: str, signed: bytes) -> str:

@@ -17,6 +17,7 @@ SECRET_NAMES = """
 
 READABLE_NAMES = """
     model model_name api_base base_url api_version custom_llm_provider litellm_credential_name credential_name
+    credential_info
     aws_region_name aws_session_name aws_profile_name aws_role_name azure_username client_id tenant_id vertex_project
     vertex_location tokenizer custom_tokenizer auth_type token_type token_url tokens max_tokens max_token
     max_completion_tokens max_output_tokens budget_tokens input_cost_per_token output_cost_per_token
