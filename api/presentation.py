@@ -44,7 +44,7 @@ def config_entry(model: ConfigModel) -> dict[str, Any]:
 def history_view(keyring: Keyring, model_id: str, revisions: list[ModelRevision], limit: int) -> ModelHistory:
     """``revisions`` newest first, and one more than the limit where there are older ones, to compare the last with."""
     masked = [_masked_state(keyring, model_id, revision) for revision in revisions]
-    older = [*masked[1:], None]
+    older = [*masked[1:], {}]
     views = [
         VersionView(
             version=revision.version,
@@ -53,9 +53,7 @@ def history_view(keyring: Keyring, model_id: str, revisions: list[ModelRevision]
             changed_by=revision.changed_by,
             task_id=revision.task_id,
             is_deletion=revision.state is None,
-            changes=[
-                FieldChange(field=name, before=a, after=b) for name, a, b in differences(before or {}, after or {})
-            ],
+            changes=[FieldChange(field=name, before=a, after=b) for name, a, b in differences(before, after)],
         )
         for revision, before, after in zip(revisions, older, masked, strict=True)
     ]
@@ -67,12 +65,12 @@ def history_view(keyring: Keyring, model_id: str, revisions: list[ModelRevision]
     )
 
 
-def _masked_state(keyring: Keyring, model_id: str, revision: ModelRevision) -> dict[str, Any] | None:
+def _masked_state(keyring: Keyring, model_id: str, revision: ModelRevision) -> dict[str, Any]:
     change = Change(
         action=revision.operation, object_type="model", object_id=model_id, before=None, after=revision.state
     )
     _, after = describe(keyring, change)
-    return None if after is None else {name: after[name] for name in _COMPARED}
+    return {} if after is None else {name: after[name] for name in _COMPARED}
 
 
 def task_result(keyring: Keyring, row: AnyRow) -> dict[str, Any] | None:
