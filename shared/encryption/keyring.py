@@ -26,6 +26,7 @@ _TAG_SIZE_BYTES: Final = 16
 _VERSION: Final = "pm1"
 _KEY_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _SEALED: Final = re.compile(rf"{_VERSION}:({_KEY_ID.pattern}):(.*)", re.DOTALL)
+_SEALED_FORM: Final = re.compile(rf"{_VERSION}:{_KEY_ID.pattern}:[A-Za-z0-9_-]{{38,}}")
 _HOW_TO_MEND: Final = "make a key with 'openssl rand -base64 32' and give it as <id>:<that text>"
 
 Reason = Literal["format", "unknown_key", "tampered"]
@@ -136,6 +137,11 @@ class Keyring:
 def new_key(key_id: str) -> str:
     """A fresh random key as an entry that ``Keyring.parse`` reads."""
     return f"{key_id}:{b64encode(os.urandom(KEY_SIZE_BYTES)).decode()}"
+
+
+def is_sealed(text: str) -> bool:
+    """Whether it has the form of a sealed text, which says nothing about whether it opens."""
+    return text.startswith(_VERSION) and _SEALED_FORM.fullmatch(text) is not None
 
 
 class _Entry(NamedTuple):

@@ -10,6 +10,8 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
 
+from shared.encryption.keyring import is_sealed
+
 _DESCRIBABLE: Final = frozenset(
     {
         "key",
@@ -155,8 +157,11 @@ def is_sensitive_name(name: str) -> bool:
 
 
 def looks_like_secret(value: str) -> bool:
-    """Whether a value is or holds a secret, judged by its form. A reference to an environment variable is none."""
-    if is_reference(value):
+    """Whether a value is or holds a secret, judged by its form.
+
+    A reference to an environment variable is none, and a sealed text is none any more, whatever letters it is made of.
+    """
+    if is_reference(value) or is_sealed(value):
         return False
     return (
         _SECRET.search(value) is not None

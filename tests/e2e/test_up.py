@@ -19,7 +19,19 @@ from tests.e2e.stacks import Stack, still_running, strays, wait_until
 
 pytestmark = pytest.mark.timeout(300)
 
+_on_one_stack = pytest.mark.xdist_group("one embedded stack")
+
 StartStack = Callable[..., Stack]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One that is up, for tests that leave it as they found it."""
+    stack = Stack(tmp_path_factory.mktemp("stack") / "data")
+    try:
+        yield stack.wait_until_ready()
+    finally:
+        _end_all([stack])
 
 
 @pytest.fixture
@@ -33,11 +45,17 @@ def start(tmp_path: Path) -> Iterator[StartStack]:
         return stacks[-1]
 
     yield start_stack
+    _end_all(stacks)
+
+
+def _end_all(stacks: list[Stack]) -> None:
     for stack in stacks:
         if stack.process.poll() is None:
             stack.end()
-    for stack in stacks:
-        wait_until(lambda: not strays(stack.data_dir), lambda: "\n".join(strays(stack.data_dir)))  # noqa: B023
+    for data_dir in {stack.data_dir for stack in stacks}:
+        wait_until(
+            lambda data_dir=data_dir: not strays(data_dir), lambda data_dir=data_dir: "\n".join(strays(data_dir))
+        )
 
 
 def _client(stack: Stack) -> httpx.Client:
@@ -55,8 +73,8 @@ def _model_names(stack: Stack) -> list[str]:
         return [model["model_name"] for model in client.get("/model/info").raise_for_status().json()["data"]]
 
 
-def test_it_prints_where_it_is_the_key_and_a_line_that_works(start: StartStack) -> None:
-    stack = start().wait_until_ready()
+@_on_one_stack
+def test_it_prints_where_it_is_the_key_and_a_line_that_works(stack: Stack) -> None:
     assert stack.url in stack.printed
     assert str(stack.data_dir / "logs") in stack.printed
     command = re.search(r"^ *curl .*$", stack.printed, re.MULTILINE)
@@ -66,32 +84,37 @@ def test_it_prints_where_it_is_the_key_and_a_line_that_works(start: StartStack) 
     assert done.stdout == "200", stack.told
 
 
-def test_no_encryption_key_is_printed_or_logged(start: StartStack) -> None:
-    stack = start().wait_until_ready()
+@_on_one_stack
+def test_no_encryption_key_is_printed_or_logged(stack: Stack) -> None:
     key = (stack.data_dir / "encryption_keys").read_text().partition(":")[2].strip()
     assert key not in stack.told
 
 
-def test_nobody_else_can_read_the_folder(start: StartStack) -> None:
-    stack = start().wait_until_ready()
+@_on_one_stack
+def test_nobody_else_can_read_the_folder(stack: Stack) -> None:
     assert stat.S_IMODE(stack.data_dir.stat().st_mode) == 0o700
 
 
-def test_no_server_listens_on_a_port(start: StartStack) -> None:
-    stack = start().wait_until_ready()
+@_on_one_stack
+def test_no_server_listens_on_a_port(stack: Stack) -> None:
     pids = stack.pids()
     for name in ("postgres", "valkey"):
         assert not [one for one in psutil.Process(pids[name]).net_connections("inet") if one.status == "LISTEN"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_all_and_a_second_start_finds_all(start: StartStack, number: signal.Signals) -> None:
+def test_a_signal_ends_all_in_good_order(start: StartStack, number: signal.Signals) -> None:
     stack = start().wait_until_ready()
-    assert _add_model(stack, "kept").status_code == 200
     family = stack.family()
     assert stack.end(number) == 0, stack.told
     assert not still_running(family)
     assert not (stack.data_dir / "postgres" / "postmaster.pid").exists()
+
+
+def test_a_second_start_finds_all(start: StartStack) -> None:
+    stack = start().wait_until_ready()
+    assert _add_model(stack, "kept").status_code == 200
+    assert stack.end() == 0, stack.told
     again = start().wait_until_ready()
     assert again.master_key == stack.master_key
     assert _model_names(again) == ["kept"]
@@ -119,9 +142,23 @@ def test_frozen_children_of_a_killed_supervisor_are_ended_by_the_next_start(star
     assert not still_running(family)
 
 
-@pytest.mark.parametrize("name", ["postgres", "valkey", "api", "worker-apply", "worker-deliver", "schedule"])
-def test_a_killed_child_is_started_again(start: StartStack, name: str) -> None:
+def test_pool_processes_whose_worker_was_killed_too_are_ended_by_the_next_start(start: StartStack) -> None:
     stack = start().wait_until_ready()
+    worker = psutil.Process(stack.pids()["worker-apply"])
+    pool = worker.children()
+    assert pool
+    for process in pool:
+        process.suspend()
+    worker.suspend()
+    stack.end(signal.SIGKILL)
+    worker.kill()
+    start().wait_until_ready()
+    assert not still_running([worker, *pool])
+
+
+@_on_one_stack
+@pytest.mark.parametrize("name", ["postgres", "valkey", "api", "worker-apply", "worker-deliver", "schedule"])
+def test_a_killed_child_is_started_again(stack: Stack, name: str) -> None:
     killed = stack.pids()[name]
     os.kill(killed, signal.SIGKILL)
     stack.wait_for(f"{name} ended (signal 9)")
@@ -130,19 +167,18 @@ def test_a_killed_child_is_started_again(start: StartStack, name: str) -> None:
     assert _add_model(stack, "after").status_code == 200, stack.told
 
 
-def test_a_folder_in_use_is_refused(start: StartStack) -> None:
-    first = start().wait_until_ready()
-    second = start()
+@_on_one_stack
+def test_a_folder_in_use_is_refused(stack: Stack) -> None:
+    second = Stack(stack.data_dir)
     assert second.wait_until_ended() == 78
-    assert f"in use by another `pointsman up` (process {first.process.pid})" in second.printed
-    assert _is_ready(first)
+    assert f"in use by another `pointsman up` (process {stack.process.pid})" in second.printed
 
 
-def test_a_port_in_use_is_refused_before_anything_is_started(start: StartStack) -> None:
-    first = start().wait_until_ready()
-    second = start("other", port=first.port)
+@_on_one_stack
+def test_a_port_in_use_is_refused_before_anything_is_started(stack: Stack, tmp_path: Path) -> None:
+    second = Stack(tmp_path / "other", port=stack.port)
     assert second.wait_until_ended() == 78
-    assert f"Port {first.port} on 127.0.0.1 is in use" in second.printed
+    assert f"Port {stack.port} on 127.0.0.1 is in use" in second.printed
     assert "--port" in second.printed
     assert not second.data_dir.exists()
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.encryption.keyring import BadKey, Keyring, Unreadable, new_key
+from shared.encryption.keyring import BadKey, Keyring, Unreadable, is_sealed, new_key
 
 OLD = sha256(b"an old key of these tests").digest()
 NEW = sha256(b"a new key of these tests").digest()
@@ -136,6 +136,12 @@ def test_what_is_sealed_opens_and_is_ascii(plaintext: str, context: bytes) -> No
     sealed = keyring.seal(plaintext, context)
     assert sealed.isascii()
     assert keyring.open(sealed, context) == plaintext
+
+
+@given(st.text())
+def test_the_form_of_a_sealed_text_is_known(plaintext: str) -> None:
+    assert is_sealed(a_keyring().seal(plaintext, CONTEXT))
+    assert not is_sealed(plaintext)
 
 
 def test_sealing_twice_gives_two_texts() -> None:

@@ -115,6 +115,11 @@ def test_only_a_whole_reference_is_a_reference() -> None:
     assert looks_like_secret("os.environ/A?api_key=abc")
 
 
+def test_ciphertext_is_not_judged_by_its_letters() -> None:
+    assert not looks_like_secret(f"pm1:k1:sk-{LONG}")
+    assert looks_like_secret(f"pm1:k1:sk-{LONG} sk-{LONG}")
+
+
 @given(st.text())
 def test_any_text_can_be_judged(text: str) -> None:
     assert is_sensitive_name(text) in {True, False}
