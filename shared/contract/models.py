@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from shared.contract.decoding import decode, unstorable
+from shared.contract.decoding import decode, may_be_unstorable, unstorable
 from shared.domain.models import CreateModel
 from shared.domain.problems import FieldError, InvalidRequest
 
@@ -54,9 +54,10 @@ def decode_new_model(body: bytes) -> NewModel:
     errors: list[FieldError] = []
     params = _params(request.litellm_params, errors)
     info = _info(request.model_info or {}, errors)
-    errors.extend(unstorable(request.model_name, "model_name"))
-    errors.extend(unstorable(params, "litellm_params"))
-    errors.extend(unstorable(info, "model_info"))
+    if may_be_unstorable(body):
+        errors.extend(unstorable(request.model_name, "model_name"))
+        errors.extend(unstorable(params, "litellm_params"))
+        errors.extend(unstorable(info, "model_info"))
     if errors:
         raise InvalidRequest(*errors)
     return NewModel(
