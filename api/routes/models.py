@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, Router, get, post
 from litestar.di import NamedDependency
+from litestar.params import FromQuery
 
 from api.openapi import submission_operation
 from api.presentation import model_entry
@@ -50,7 +51,7 @@ async def model_info(
     request: _Request,
     reads: NamedDependency[Reads],
     keyring: NamedDependency[Keyring],
-    litellm_model_id: str | None = None,
+    litellm_model_id: FromQuery[str | None] = None,
 ) -> dict[str, list[dict[str, Any]]]:
     """Secrets are removed; everything else is as it was sent. One model is still wrapped in a list."""
     authorise(request.user, "model.read")
