@@ -1,5 +1,6 @@
 """Statements on models."""
 
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -39,6 +40,7 @@ def everything() -> Selection:
     return select(*(model.c[name] for name in Model.__struct_fields__)).order_by(model.c.created_at, model.c.model_id)
 
 
+@cache
 def save() -> Insert:
     """Writes the new states of models. Parameter: ``packed(list[StoredModel])``."""
     statement = insert_rows(model, *_COLUMNS)
