@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from litestar import Request, Response, Router, get
 from litestar.di import NamedDependency
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 
 from api.catalogue import Catalogue, Entry
 from api.presentation import history_view
@@ -24,7 +24,7 @@ MAX_PAGE_SIZE = 500
 
 @get(["/model/info", "/v1/model/info"], summary="List deployments, or show one", tags=["models"])
 async def model_info(
-    request: _Request, catalogue: _Catalogue, litellm_model_id: str | None = None
+    request: _Request, catalogue: _Catalogue, litellm_model_id: FromQuery[str | None] = None
 ) -> Response[dict[str, list[Entry]]]:
     """Secrets are removed; everything else is as it was sent. One model is still wrapped in a list, with its `ETag`."""
     authorise(request.user, "model.read")
@@ -41,18 +41,18 @@ async def model_info(
 async def model_info_page(
     request: _Request,
     catalogue: _Catalogue,
-    page: Annotated[int, Parameter(ge=1, le=1_000_000)] = 1,
-    size: Annotated[int, Parameter(ge=1)] = 50,
-    search: str | None = None,
-    model: str | None = None,
-    model_id: Annotated[str | None, Parameter(query="modelId")] = None,
-    use_stored_params: bool = False,
-    team_id: Annotated[str | None, Parameter(query="teamId")] = None,
-    sort_by: Annotated[str | None, Parameter(query="sortBy")] = None,
-    sort_order: Annotated[str, Parameter(query="sortOrder")] = "asc",
-    blocked: bool | None = None,
-    wildcard_only: bool = False,
-    access_group: str | None = None,
+    page: Annotated[int, QueryParameter(ge=1, le=1_000_000)] = 1,
+    size: Annotated[int, QueryParameter(ge=1)] = 50,
+    search: FromQuery[str | None] = None,
+    model: FromQuery[str | None] = None,
+    model_id: Annotated[str | None, QueryParameter(name="modelId")] = None,
+    use_stored_params: FromQuery[bool] = False,
+    team_id: Annotated[str | None, QueryParameter(name="teamId")] = None,
+    sort_by: Annotated[str | None, QueryParameter(name="sortBy")] = None,
+    sort_order: Annotated[str, QueryParameter(name="sortOrder")] = "asc",
+    blocked: FromQuery[bool | None] = None,
+    wildcard_only: FromQuery[bool] = False,
+    access_group: FromQuery[str | None] = None,
 ) -> ModelPage:
     authorise(request.user, "model.read")
     if use_stored_params and model_id is None:
@@ -88,7 +88,7 @@ async def list_names(request: _Request, catalogue: _Catalogue) -> dict[str, Any]
 
 
 @get(["/models/{name:path}", "/v1/models/{name:path}"], summary="Show one model group", tags=["models"])
-async def show_name(request: _Request, name: str, catalogue: _Catalogue) -> dict[str, Any]:
+async def show_name(request: _Request, name: FromPath[str], catalogue: _Catalogue) -> dict[str, Any]:
     authorise(request.user, "model.read")
     name = name.removeprefix("/")
     if not await catalogue.group(name):
@@ -98,7 +98,7 @@ async def show_name(request: _Request, name: str, catalogue: _Catalogue) -> dict
 
 @get("/model_group/info", summary="Sum up the deployments of each public name", tags=["models"])
 async def model_group_info(
-    request: _Request, catalogue: _Catalogue, model_group: str | None = None
+    request: _Request, catalogue: _Catalogue, model_group: FromQuery[str | None] = None
 ) -> dict[str, list[dict[str, Any]]]:
     authorise(request.user, "model.read")
     entries = await catalogue.all() if model_group is None else await catalogue.group(model_group)
@@ -108,11 +108,11 @@ async def model_group_info(
 @get("/model/{model_id:str}/history", summary="List the versions of a deployment", tags=["models"])
 async def model_history(
     request: _Request,
-    model_id: str,
+    model_id: FromPath[str],
     reads: NamedDependency[Reads],
     keyring: NamedDependency[Keyring],
-    limit: Annotated[int, Parameter(ge=1, le=200)] = 50,
-    before: Annotated[int | None, Parameter(ge=1, description="The `next_before` of the page before.")] = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=200)] = 50,
+    before: Annotated[int | None, QueryParameter(ge=1, description="The `next_before` of the page before.")] = None,
 ) -> ModelHistory:
     """Newest first, with what each version changed. Secrets show as keyed fingerprints."""
     authorise(request.user, "model.read")

@@ -1,6 +1,7 @@
 """Statements on models and their revisions."""
 
 from datetime import datetime
+from functools import cache
 from typing import Any, Literal
 
 import msgspec
@@ -105,6 +106,7 @@ def names() -> Selection:
     return select(_shown_name.label("name")).distinct().order_by(_shown_name)
 
 
+@cache
 def save() -> Insert:
     """Writes the new states of models. Parameter: ``packed(list[StoredModel])``."""
     statement = insert_rows(model, *_COLUMNS)
