@@ -15,15 +15,19 @@ from api.catalogue import Catalogue
 from api.intake import Intake
 from api.reads import Reads
 from api.routes import audit, health, model_reads, models, tasks, webhooks
+from api.routes.audit import HeadSigner
 from api.submission import Submitter
 from api.waiting import Waiting
+from shared.audit import heads
 from shared.contract.config_file import parse
 from shared.domain.decision import Installation
 from shared.domain.problems import Refusal
 from shared.encryption.keyring import BadKey, Keyring
+from shared.encryption.signing import BadSigningKey, SigningKey
 from shared.messaging.broker import celery_app
 from shared.messaging.rings import Bell
 from shared.outbox.addresses import Allowlist
+from shared.runtime.clock import now
 from shared.runtime.config_file import ConfigFile
 from shared.runtime.settings import Misconfigured, Settings, variable_of
 from shared.store.engines import async_engine
@@ -76,6 +80,7 @@ def create_app(settings: Settings) -> Litestar:
         "keyring": keyring,
         "readiness": readiness,
         "catalogue": catalogue,
+        "head_signer": _head_signer(settings),
     }
     return Litestar(
         route_handlers=[authenticated, health.router],
@@ -101,6 +106,17 @@ def _keyring(settings: Settings) -> Keyring:
         return Keyring.parse(settings.encryption_keys.reveal())
     except BadKey as error:
         raise Misconfigured(f"{variable_of('encryption_keys')} cannot be used: {error}") from None
+
+
+def _head_signer(settings: Settings) -> HeadSigner:
+    """For the first line of an export; signs nothing if there is no key to sign with."""
+    if settings.audit_signing_key is None:
+        return lambda _: None
+    try:
+        key = SigningKey.parse(settings.audit_signing_key.reveal())
+    except BadSigningKey as error:
+        raise Misconfigured(f"{variable_of('audit_signing_key')} cannot be used: {error}") from None
+    return lambda head: heads.sign(head, key, now())
 
 
 def _allowlist(settings: Settings) -> Allowlist:

@@ -1,4 +1,4 @@
-"""The Celery application: three Celery tasks, named explicitly, that only ring through to this package's classes."""
+"""The Celery application: four Celery tasks, named explicitly, that only ring through to this package's classes."""
 
 import contextlib
 import gc
@@ -6,6 +6,7 @@ import os
 import random
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,10 +14,12 @@ import structlog
 from celery import Celery, Task
 from celery.signals import worker_init
 from kombu.exceptions import OperationalError
+from sqlalchemy import Engine
 
 from shared.contract.config_file import parse
 from shared.domain.decision import Installation
 from shared.encryption.keyring import BadKey, Keyring
+from shared.encryption.signing import BadSigningKey, SigningKey
 from shared.messaging import rings
 from shared.messaging.broker import celery_app
 from shared.messaging.wakeups import Waker
@@ -30,6 +33,7 @@ from worker.apply import Applied, Applier
 from worker.attempts import Attempts
 from worker.deliver import Deliverer
 from worker.drain import Drain
+from worker.heads import HeadWriter
 from worker.senders.connector import Connector
 from worker.sweep import Sweeper
 
@@ -42,6 +46,7 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     keyring: Keyring
     allow: Allowlist
+    signing_key: SigningKey | None = None
 
 
 def check(settings: Settings) -> Checked:
@@ -54,7 +59,24 @@ def check(settings: Settings) -> Checked:
         allow = Allowlist.parse(settings.webhook_allow)
     except ValueError as error:
         raise Misconfigured(f"{variable_of('webhook_allow')} cannot be used: {error}") from None
-    return Checked(settings=settings, keyring=keyring, allow=allow)
+    return Checked(settings=settings, keyring=keyring, allow=allow, signing_key=_signing_key(settings))
+
+
+def _signing_key(settings: Settings) -> SigningKey | None:
+    """Raises Misconfigured."""
+    has_place = bool(settings.audit_heads_file or settings.audit_heads_url)
+    if settings.audit_signing_key is None:
+        if has_place:
+            raise Misconfigured(
+                f"{variable_of('audit_signing_key')} is not set, so there is nothing to sign the audit log's heads "
+                "with. `pointsman audit keygen` makes a key."
+            )
+        return None
+    try:
+        key = SigningKey.parse(settings.audit_signing_key.reveal())
+    except BadSigningKey as error:
+        raise Misconfigured(f"{variable_of('audit_signing_key')} cannot be used: {error}") from None
+    return key if has_place else None
 
 
 class Workshop:
@@ -87,6 +109,20 @@ class Workshop:
             waits_s=settings.webhook_schedule,
             clock=now,
             jitter=random.random,
+        )
+        self.head_writer = (
+            None if checked.signing_key is None else self._head_writer(engine, checked.signing_key, checked)
+        )
+
+    def _head_writer(self, engine: Engine, key: SigningKey, checked: Checked) -> HeadWriter:
+        settings = checked.settings
+        return HeadWriter(
+            engine,
+            key,
+            now,
+            file=Path(settings.audit_heads_file) if settings.audit_heads_file else None,
+            url=settings.audit_heads_url,
+            connector=Connector(allow=checked.allow),
         )
 
     def _tell(self, applied: Applied) -> None:
@@ -121,7 +157,11 @@ def _ring_may_fail() -> Any:
 
 def make_app(checked: Checked) -> Celery:
     settings = checked.settings
-    app = celery_app(settings.redis_url.reveal(), sweep_interval_s=settings.sweep_interval)
+    app = celery_app(
+        settings.redis_url.reveal(),
+        sweep_interval_s=settings.sweep_interval,
+        heads_interval_s=None if checked.signing_key is None else settings.audit_heads_interval,
+    )
     workshops: dict[int, Workshop] = {}
     making = threading.Lock()
 
@@ -160,7 +200,13 @@ def _register(app: Celery, workshop: Any, settings: Settings) -> None:
         shop: Workshop = workshop()
         shop.sweeper.sweep()
 
-    del apply, deliver, sweep
+    @app.task(name=rings.HEADS)
+    def heads() -> None:
+        shop: Workshop = workshop()
+        if shop.head_writer is not None:
+            shop.head_writer.write()
+
+    del apply, deliver, sweep, heads
 
 
 def _share_memory(**_: object) -> None:

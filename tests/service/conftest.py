@@ -76,7 +76,8 @@ def _check_tasks(postgres: PostgresServer, *, may_leave_open: bool) -> None:
         ).fetchall()
         assert not recorded_badly
         applied_badly = connection.execute(
-            "SELECT task_id, object_id FROM (SELECT * FROM task WHERE object_type = 'model') task FULL JOIN model ON object_id = model_id AND status = 'succeeded'"
+            "SELECT task_id, object_id FROM (SELECT * FROM task WHERE object_type = 'model') task"
+            " FULL JOIN model ON object_id = model_id AND status = 'succeeded'"
             " WHERE (status = 'succeeded' OR task_id IS NULL) AND (model_id IS NULL OR task_id IS NULL)"
         ).fetchall()
         assert not applied_badly

@@ -28,7 +28,9 @@ def upgrade() -> None:
     op.execute(_TRIGGER)
     op.add_column(
         "task",
-        sa.Column("cursor", JSONB(none_as_null=True), nullable=True, comment="Where a long task goes on after a chunk."),
+        sa.Column(
+            "cursor", JSONB(none_as_null=True), nullable=True, comment="Where a long task goes on after a chunk."
+        ),
     )
     op.create_table(
         "seal_count",
