@@ -14,8 +14,9 @@ from api.auth import Authenticator
 from api.catalogue import Catalogue
 from api.intake import Intake
 from api.reads import Reads
-from api.routes import audit, health, model_reads, models, tasks, webhooks
+from api.routes import audit, encryption, health, model_reads, models, tasks, webhooks
 from api.routes.audit import HeadSigner
+from api.seal_budget import SealBudget
 from api.submission import Submitter
 from api.waiting import Waiting
 from shared.audit import heads
@@ -54,23 +55,33 @@ def create_app(settings: Settings) -> Litestar:
         max_wait_s=settings.max_wait,
     )
     readiness = health.Readiness(reads, redis_client, config_file, settings.stall_after, version("pointsman"))
+    budget = SealBudget(engine, keyring)
     catalogue = Catalogue(reads, keyring, config_file)
 
     @asynccontextmanager
     async def running(_app: Litestar) -> AsyncGenerator[None]:
         bell.start()
+        budget.start()
         waiting.start()
         try:
             yield
         finally:
             await waiting.stop()
+            await budget.stop()
             bell.stop()
             await redis_client.aclose()
             await engine.dispose()
 
     authenticated = Router(
         "/",
-        route_handlers=[models.router, model_reads.router, tasks.router, audit.router, webhooks.router],
+        route_handlers=[
+            models.router,
+            model_reads.router,
+            tasks.router,
+            audit.router,
+            webhooks.router,
+            encryption.router,
+        ],
         middleware=[Authenticator(settings.master_key.reveal()).before],
     )
     values = {

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from api.presentation import config_entry, model_entry
+from api.presentation import config_entry, left_out, model_entry, refuse
 from api.reads import Reads
 from shared.contract.config_file import ConfigModel
 from shared.domain.models import etag
@@ -34,7 +34,7 @@ class Catalogue:
         if row is None:
             return None
         model = models.from_row(row)
-        return model_entry(self._keyring, model), etag(model)
+        return model_entry(self._keyring, model, refuse), etag(model)
 
     async def group(self, name: str) -> list[Entry]:
         """The deployments that share one public name."""
@@ -66,7 +66,9 @@ class Catalogue:
 
     def _entries(self, rows: Sequence[AnyRow]) -> list[Entry]:
         in_file = self._config_file.ids()
-        return [model_entry(self._keyring, models.from_row(row)) for row in rows if row.model_id not in in_file]
+        return [
+            model_entry(self._keyring, models.from_row(row), left_out) for row in rows if row.model_id not in in_file
+        ]
 
     def _config_entries(self, wanted: ListFilter) -> list[Entry]:
         return [config_entry(model) for model in self._config_file.models().values() if _is_wanted(model, wanted)]

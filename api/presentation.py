@@ -1,11 +1,12 @@
 """From stored rows to what a client is shown: values opened, secrets gone."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
+from api.unreadable import report
 from shared.audit.entries import describe
 from shared.contract import models as model_contract
 from shared.contract.audit import AuditEntryView, table_name
@@ -15,21 +16,24 @@ from shared.contract.tasks import DeliveryAttemptView, DeliveryView, TaskView, W
 from shared.domain.decision import Change
 from shared.domain.differences import differences
 from shared.domain.models import Model, document, etag
+from shared.domain.problems import UnreadableSecret
 from shared.domain.tasks import OPEN
 from shared.encryption.keyring import Keyring
-from shared.encryption.masking import without_secrets
-from shared.encryption.sealing import Binding, open_document, open_text
+from shared.encryption.masking import GONE, without_gone, without_secrets
+from shared.encryption.sealing import Binding, UnreadableField, open_document, open_text
 from shared.operations import OPERATIONS
 from shared.store.models import ModelRevision
 from shared.store.rows import AnyRow
 
 _SEALED = "litellm_params"
+
+Unreadable = Callable[[UnreadableField], None]
 _COMPARED = ("model_name", "litellm_params", "model_info", "team_id", "public_name", "blocked")
 
 
-def model_entry(keyring: Keyring, model: Model) -> dict[str, Any]:
+def model_entry(keyring: Keyring, model: Model, unreadable: Unreadable) -> dict[str, Any]:
     """One element of ``/model/info``."""
-    return model_contract.entry(_opened(keyring, "model", model.model_id, document(model)))
+    return model_contract.entry(_opened(keyring, "model", model.model_id, document(model), unreadable))
 
 
 def config_entry(model: ConfigModel) -> dict[str, Any]:
@@ -77,7 +81,8 @@ def task_result(keyring: Keyring, row: AnyRow) -> dict[str, Any] | None:
     """What a succeeded task answers with, in LiteLLM's shape."""
     if row.result is None:
         return None
-    return OPERATIONS[row.operation].answer(_opened(keyring, row.object_type, row.object_id, row.result))
+    opened = _opened(keyring, row.object_type, row.object_id, row.result, left_out)
+    return OPERATIONS[row.operation].answer(opened)
 
 
 def result_etag(row: AnyRow) -> str | None:
@@ -140,17 +145,45 @@ def _instant_or_none(value: datetime | None) -> str | None:
     return None if value is None else instant(value)
 
 
-def _opened(keyring: Keyring, object_type: str, object_id: str, stored: dict[str, Any]) -> dict[str, Any]:
+def refuse(unreadable: UnreadableField) -> NoReturn:
+    """For reads of one thing: better no answer than one that a client would take for the whole."""
+    report(unreadable)
+    raise UnreadableSecret(str(unreadable), unreadable.field)
+
+
+def left_out(unreadable: UnreadableField) -> None:
+    """For lists and tasks, which one value must not take down: the entry comes without it and says so."""
+    report(unreadable)
+
+
+def _opened(
+    keyring: Keyring, object_type: str, object_id: str, stored: dict[str, Any], on_unreadable: Unreadable
+) -> dict[str, Any]:
+    """The document with its secrets removed. What does not open is never passed on, not even as ciphertext."""
     if _SEALED not in stored:
         return stored
-    opened = open_document(keyring, Binding(object_type, object_id), stored[_SEALED], _SEALED)
-    return {**stored, _SEALED: without_secrets(opened)}
+    fields: list[str] = []
+
+    def note(problem: UnreadableField) -> str:
+        on_unreadable(problem)
+        fields.append(problem.field)
+        return GONE
+
+    opened = open_document(keyring, Binding(object_type, object_id), stored[_SEALED], _SEALED, instead=note)
+    shown = {**stored, _SEALED: without_secrets(opened if not fields else without_gone(opened))}
+    if fields:
+        shown["model_info"] = {**stored.get("model_info", {}), "unreadable_fields": fields}
+    return shown
 
 
 def _webhook(keyring: Keyring, row: AnyRow, deliveries: Iterable[AnyRow]) -> WebhookView | None:
     if row.webhook_url is None:
         return None
-    url = open_text(keyring, Binding("task", row.task_id), row.webhook_url, "webhook_url")
+    try:
+        url = open_text(keyring, Binding("task", row.task_id), row.webhook_url, "webhook_url")
+    except UnreadableField as unreadable:
+        report(unreadable)
+        url = None
     views: dict[str, DeliveryView] = {}
     for attempt in deliveries:
         view = views.setdefault(

@@ -6,11 +6,11 @@ from typing import Any
 import msgspec
 
 from shared.contract import models as model_contract
-from shared.domain import models
+from shared.domain import encryption, models
 from shared.domain.decision import Context, Decision, Installation, ObjectRef, State
 from shared.domain.tasks import Line
 
-Command = models.CreateModel | models.ChangeOfOne
+Command = models.CreateModel | models.ChangeOfOne | encryption.RotateKeys
 """Any command; a tagged union, so that a queued row can always be read."""
 
 
@@ -27,6 +27,10 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     check: Callable[[Any, Line, Installation], None]
     decide: Callable[[State, Any, Context], Decision]
     answer: Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def _as_it_is(result: dict[str, Any]) -> dict[str, Any]:
+    return result
 
 
 OPERATIONS: dict[str, Operation] = {
@@ -77,6 +81,14 @@ OPERATIONS: dict[str, Operation] = {
         check=models.check_change,
         decide=models.delete,
         answer=model_contract.deletion,
+    ),
+    "encryption.rotate": Operation(
+        object_type=encryption.OBJECT_TYPE,
+        command=encryption.RotateKeys,
+        touched=encryption.touched,
+        check=encryption.check,
+        decide=encryption.decide,
+        answer=_as_it_is,
     ),
 }
 

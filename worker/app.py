@@ -31,6 +31,8 @@ from shared.runtime.settings import Misconfigured, Settings, variable_of
 from shared.store.engines import worker_engine
 from worker.apply import Applied, Applier
 from worker.attempts import Attempts
+from worker.chores.rekey import Rekeying
+from worker.chores.runner import Chores
 from worker.deliver import Deliverer
 from worker.drain import Drain
 from worker.heads import HeadWriter
@@ -47,6 +49,11 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
     keyring: Keyring
     allow: Allowlist
     signing_key: SigningKey | None = None
+
+    @property
+    def heads_interval_s(self) -> float | None:
+        """How often heads are signed; None if they are not."""
+        return None if self.signing_key is None else self.settings.audit_heads_interval
 
 
 def check(settings: Settings) -> Checked:
@@ -100,6 +107,16 @@ class Workshop:
         attempts = Attempts(engine, applier, settings.max_attempts, now, random.random)
         self.drain = Drain(applier, attempts, settings.batch_size, self._tell)
         self.attempts = attempts
+        self.chores = Chores(
+            engine,
+            applier,
+            {"encryption.rotate": Rekeying(checked.keyring)},
+            max_attempts=settings.max_attempts,
+            clock=now,
+            jitter=random.random,
+            told=self._tell,
+            meanwhile=self.drain.drain,
+        )
         self.sweeper = Sweeper(engine, self._ring_apply, self._ring_deliver)
         self.deliverer = Deliverer(
             engine=engine,
@@ -160,7 +177,7 @@ def make_app(checked: Checked) -> Celery:
     app = celery_app(
         settings.redis_url.reveal(),
         sweep_interval_s=settings.sweep_interval,
-        heads_interval_s=None if checked.signing_key is None else settings.audit_heads_interval,
+        heads_interval_s=checked.heads_interval_s,
     )
     workshops: dict[int, Workshop] = {}
     making = threading.Lock()
@@ -185,7 +202,8 @@ def _register(app: Celery, workshop: Any, settings: Settings) -> None:
         if one_by_one or delivery_info.get("redelivered"):
             # Redelivered: whoever had this ring before died over it, so what is due is tried with care.
             shop.drain.one_by_one([*task_ids, *shop.attempts.due(settings.batch_size)])
-        if shop.drain.drain():
+        has_more = shop.drain.drain()
+        if shop.chores.go_on() or has_more:
             shop.ring_on()
 
     @app.task(name=rings.DELIVER)

@@ -64,7 +64,7 @@ class Attempts:
             if claimed is None:
                 return None, NOTHING
             if claimed.attempt >= self._max_attempts:
-                return None, self._applier.give_up(connection, claimed, _poison)
+                return None, self._applier.end(connection, claimed, poison)
             return connection.execute(tasks.begin_attempt(task_id, self._clock())).scalar_one(), NOTHING
 
     def _broke_off(self, task_id: str, attempt: int, error: Exception) -> Applied:
@@ -79,7 +79,7 @@ class Attempts:
             if claimed is None:
                 return NOTHING
             if attempt >= self._max_attempts:
-                return self._applier.give_up(connection, claimed, _poison)
+                return self._applier.end(connection, claimed, poison)
             again_at = self._clock() + timedelta(seconds=delay_s(attempt, self._jitter()))
             connection.execute(tasks.postpone(task_id, again_at, attempt, type(error).__name__))
         return NOTHING
@@ -91,7 +91,8 @@ def delay_s(attempt: int, jitter: float) -> float:
     return longest * (0.5 + jitter / 2)
 
 
-def _poison(batch: Batch, task: Claimed) -> None:
+def poison(batch: Batch, task: Claimed) -> None:
+    """Ends a task that broke off too often, and alerts."""
     problem = Poisoned(task.attempt).problem()
     _log.error("task.poisoned", task_id=task.task_id, operation=task.operation, object_id=task.object_id)
     batch.fail(task, problem)

@@ -69,6 +69,10 @@ class Batch:
         self._log(task, refused, problem)
         self._end(task, "failed", problem=problem)
 
+    def succeed(self, task: Claimed, decision: Decision) -> None:
+        """Ends a task whose meaning was found elsewhere."""
+        self._succeed(task, decision)
+
     @property
     def change_count(self) -> int:
         return self._change_count

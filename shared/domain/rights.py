@@ -40,6 +40,7 @@ RIGHTS: dict[str, dict[Role, frozenset[Relation]]] = {
         "internal_user": frozenset(("own",)),
         "internal_user_viewer": frozenset(("own",)),
     },
+    "encryption.rotate": {"proxy_admin": _EVERY_RELATION},
     "audit.read": {"proxy_admin": _EVERY_RELATION, "proxy_admin_viewer": _EVERY_RELATION},
     "webhook_secret.read": {
         "proxy_admin": frozenset(("own",)),

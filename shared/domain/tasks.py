@@ -9,6 +9,9 @@ Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 OPEN: tuple[Status, ...] = ("queued", "running")
 ENDED: tuple[Status, ...] = ("succeeded", "failed", "cancelled")
 
+# Operations whose tasks are long: the drain leaves them alone, and they are carried out chunk by chunk.
+CHORES: frozenset[str] = frozenset(("encryption.rotate",))
+
 # A running task goes back to queued when an attempt breaks off; an end state never changes.
 TRANSITIONS: dict[Status, frozenset[Status]] = {
     "queued": frozenset(("running", "succeeded", "failed", "cancelled")),

@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    ColumnElement,
     Update,
     and_,
     bindparam,
@@ -26,11 +27,12 @@ from sqlalchemy.dialects.postgresql import UUID, Insert
 
 from shared.domain.decision import ObjectRef
 from shared.domain.rights import Principal
-from shared.domain.tasks import OPEN, Status
+from shared.domain.tasks import CHORES, OPEN, Status
 from shared.store.rows import Selection, insert_rows, rows_of
 from shared.store.tables import task
 
 _is_open = task.c.status.in_([literal(status, literal_execute=True) for status in OPEN])
+_is_chore = task.c.operation.in_([literal(name, literal_execute=True) for name in sorted(CHORES)])
 _is_due = task.c.next_attempt_at <= func.now()
 _IDS = ARRAY(UUID(as_uuid=False))
 
@@ -74,6 +76,14 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     has_callback: bool
     attempt: int
     has_followers: bool = False
+
+
+class ClaimedChore(Claimed, frozen=True, kw_only=True):
+    """A long task, and how far it has come. ``version`` fences: who goes on with another one has been overtaken."""
+
+    version: int
+    cursor: dict[str, Any] | None
+    progress: dict[str, int] | None
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
@@ -180,7 +190,7 @@ def claim_heads(limit: int, task_ids: list[str] | None = None) -> Selection:
     )
     statement = select(
         *_CLAIM_COLUMNS, exists().where(same_line, other.c.seq > task.c.seq).label("has_followers")
-    ).where(_is_open, _is_due, ~exists().where(same_line, other.c.seq < task.c.seq))
+    ).where(_is_open, _is_due, ~_is_chore, ~exists().where(same_line, other.c.seq < task.c.seq))
     if task_ids is not None:
         statement = statement.where(task.c.task_id == func.any(bindparam("task_ids", task_ids, type_=_IDS)))
     return statement.order_by(task.c.seq).limit(limit).with_for_update(skip_locked=True, of=task)
@@ -220,6 +230,74 @@ def end_tasks() -> Update:
             last_error=None,
         )
     )
+
+
+# --- long tasks ---
+
+
+def claim_chore() -> Selection:
+    """Locks the oldest due chore that is first in its line, unless somebody holds it. Index: ix_task_open_seq."""
+    other = task.alias("other")
+    is_behind = exists().where(
+        other.c.object_type == task.c.object_type,
+        other.c.object_id == task.c.object_id,
+        other.c.status.in_([literal(status, literal_execute=True) for status in OPEN]),
+        other.c.seq < task.c.seq,
+    )
+    return _chores().where(_is_due, ~is_behind).order_by(task.c.seq).limit(1)
+
+
+def claim_chore_again(task_id: str, version: int) -> Selection:
+    """Locks a chore for its next chunk, if nobody else has moved it since."""
+    return _chores().where(task.c.task_id == task_id, task.c.version == version)
+
+
+def _chores() -> Selection:
+    return (
+        select(*_CLAIM_COLUMNS, task.c.version, task.c.cursor, task.c.progress)
+        .where(_is_open, _is_chore)
+        .with_for_update(skip_locked=True, of=task)
+    )
+
+
+def keep_place(task_id: str, cursor: dict[str, Any], progress: dict[str, int], lease_s: float) -> Update:
+    """A chunk is done, with what it did. Nobody else takes the chore up before the lease runs out."""
+    return (
+        _moved(task_id)
+        .values(cursor=cursor, progress=progress, attempt=0, next_attempt_at=_in(lease_s))
+        .returning(task.c.version)
+    )
+
+
+def lease_chore(task_id: str, now: datetime, lease_s: float) -> Update:
+    """Counts an attempt at the next chunk, in a commit of its own before the work."""
+    return (
+        _moved(task_id)
+        .values(
+            status="running",
+            attempt=task.c.attempt + 1,
+            started_at=func.coalesce(task.c.started_at, now),
+            next_attempt_at=_in(lease_s),
+        )
+        .returning(task.c.version)
+    )
+
+
+def release_chore(task_id: str, version: int) -> Update:
+    """Whoever comes next may go on."""
+    return (
+        update(task)
+        .where(task.c.task_id == task_id, task.c.version == version, _is_open)
+        .values(next_attempt_at=func.now())
+    )
+
+
+def _moved(task_id: str) -> Update:
+    return update(task).where(task.c.task_id == task_id, _is_open).values(version=task.c.version + 1)
+
+
+def _in(seconds: float) -> ColumnElement[datetime]:
+    return func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)
 
 
 def begin_attempt(task_id: str, now: datetime) -> Update:
