@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import click
 from rich_click import RichGroup
@@ -51,9 +52,7 @@ def rotate(url: str | None, no_wait: bool) -> None:
         click.echo(f"task {task_id}")
         if no_wait:
             return
-        for task in client.follow(task_id):
-            if task["progress"]:
-                click.echo("{done} of {total}".format(**task["progress"]), err=True)
+        task = _followed(client, task_id)
     if task["status"] != "succeeded":
         raise click.ClickException(f"{task['status']}: {(task['error'] or {}).get('detail', '')}")
     click.echo("{values} values in {rows} rows are now sealed with {sealed_with!r}".format(**task["result"]))
@@ -83,6 +82,15 @@ def verify() -> None:
         click.echo(f"{unreadable_count} values cannot be read.")
         sys.exit(EXIT_UNREADABLE)
     click.echo("Everything can be read.")
+
+
+def _followed(client: Client, task_id: str) -> dict[str, Any]:
+    """The task's end, telling its progress until then."""
+    task: dict[str, Any] = {}
+    for task in client.follow(task_id):
+        if task["progress"]:
+            click.echo("{done} of {total}".format(**task["progress"]), err=True)
+    return task
 
 
 def _look(connection: Connection, found: Resealer) -> int:

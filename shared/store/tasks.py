@@ -8,7 +8,6 @@ import msgspec
 from sqlalchemy import (
     ARRAY,
     BigInteger,
-    ColumnElement,
     Update,
     and_,
     bindparam,
@@ -31,7 +30,7 @@ from shared.domain.tasks import CHORES, OPEN, Status
 from shared.store.rows import Selection, insert_rows, rows_of
 from shared.store.tables import task
 
-_is_open = task.c.status.in_([literal(status, literal_execute=True) for status in OPEN])
+IS_OPEN = task.c.status.in_([literal(status, literal_execute=True) for status in OPEN])
 _is_chore = task.c.operation.in_([literal(name, literal_execute=True) for name in sorted(CHORES)])
 _is_due = task.c.next_attempt_at <= func.now()
 _IDS = ARRAY(UUID(as_uuid=False))
@@ -78,14 +77,6 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     has_followers: bool = False
 
 
-class ClaimedChore(Claimed, frozen=True, kw_only=True):
-    """A long task, and how far it has come. ``version`` fences: who goes on with another one has been overtaken."""
-
-    version: int
-    cursor: dict[str, Any] | None
-    progress: dict[str, int] | None
-
-
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """The end of a task, committed together with its effect."""
 
@@ -98,7 +89,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _NEW_COLUMNS = NewTask.__struct_fields__
-_CLAIM_COLUMNS = (
+CLAIM_COLUMNS = (
     task.c.task_id,
     task.c.seq,
     task.c.operation,
@@ -169,7 +160,7 @@ def waiting_on(refs: list[ObjectRef]) -> Selection:
         select(
             task.c.task_id, task.c.operation, task.c.digest, task.c.submitted_by, task.c.object_type, task.c.object_id
         )
-        .where(_is_open, tuple_(task.c.object_type, task.c.object_id).in_(pairs))
+        .where(IS_OPEN, tuple_(task.c.object_type, task.c.object_id).in_(pairs))
         .order_by(task.c.seq)
     )
 
@@ -189,8 +180,8 @@ def claim_heads(limit: int, task_ids: list[str] | None = None) -> Selection:
         other.c.status.in_([literal(status, literal_execute=True) for status in OPEN]),
     )
     statement = select(
-        *_CLAIM_COLUMNS, exists().where(same_line, other.c.seq > task.c.seq).label("has_followers")
-    ).where(_is_open, _is_due, ~_is_chore, ~exists().where(same_line, other.c.seq < task.c.seq))
+        *CLAIM_COLUMNS, exists().where(same_line, other.c.seq > task.c.seq).label("has_followers")
+    ).where(IS_OPEN, _is_due, ~_is_chore, ~exists().where(same_line, other.c.seq < task.c.seq))
     if task_ids is not None:
         statement = statement.where(task.c.task_id == func.any(bindparam("task_ids", task_ids, type_=_IDS)))
     return statement.order_by(task.c.seq).limit(limit).with_for_update(skip_locked=True, of=task)
@@ -200,8 +191,8 @@ def claim_followers(refs: list[ObjectRef], limit: int) -> Selection:
     """Locks what waits behind claimed heads, in order. Only the holder of a head takes these."""
     pairs = [(ref.object_type, ref.object_id) for ref in refs]
     return (
-        select(*_CLAIM_COLUMNS, _is_due.label("is_due"))
-        .where(_is_open, tuple_(task.c.object_type, task.c.object_id).in_(pairs))
+        select(*CLAIM_COLUMNS, _is_due.label("is_due"))
+        .where(IS_OPEN, tuple_(task.c.object_type, task.c.object_id).in_(pairs))
         .order_by(task.c.seq)
         .limit(limit)
         .with_for_update(of=task)
@@ -232,79 +223,11 @@ def end_tasks() -> Update:
     )
 
 
-# --- long tasks ---
-
-
-def claim_chore() -> Selection:
-    """Locks the oldest due chore that is first in its line, unless somebody holds it. Index: ix_task_open_seq."""
-    other = task.alias("other")
-    is_behind = exists().where(
-        other.c.object_type == task.c.object_type,
-        other.c.object_id == task.c.object_id,
-        other.c.status.in_([literal(status, literal_execute=True) for status in OPEN]),
-        other.c.seq < task.c.seq,
-    )
-    return _chores().where(_is_due, ~is_behind).order_by(task.c.seq).limit(1)
-
-
-def claim_chore_again(task_id: str, version: int) -> Selection:
-    """Locks a chore for its next chunk, if nobody else has moved it since."""
-    return _chores().where(task.c.task_id == task_id, task.c.version == version)
-
-
-def _chores() -> Selection:
-    return (
-        select(*_CLAIM_COLUMNS, task.c.version, task.c.cursor, task.c.progress)
-        .where(_is_open, _is_chore)
-        .with_for_update(skip_locked=True, of=task)
-    )
-
-
-def keep_place(task_id: str, cursor: dict[str, Any], progress: dict[str, int], lease_s: float) -> Update:
-    """A chunk is done, with what it did. Nobody else takes the chore up before the lease runs out."""
-    return (
-        _moved(task_id)
-        .values(cursor=cursor, progress=progress, attempt=0, next_attempt_at=_in(lease_s))
-        .returning(task.c.version)
-    )
-
-
-def lease_chore(task_id: str, now: datetime, lease_s: float) -> Update:
-    """Counts an attempt at the next chunk, in a commit of its own before the work."""
-    return (
-        _moved(task_id)
-        .values(
-            status="running",
-            attempt=task.c.attempt + 1,
-            started_at=func.coalesce(task.c.started_at, now),
-            next_attempt_at=_in(lease_s),
-        )
-        .returning(task.c.version)
-    )
-
-
-def release_chore(task_id: str, version: int) -> Update:
-    """Whoever comes next may go on."""
-    return (
-        update(task)
-        .where(task.c.task_id == task_id, task.c.version == version, _is_open)
-        .values(next_attempt_at=func.now())
-    )
-
-
-def _moved(task_id: str) -> Update:
-    return update(task).where(task.c.task_id == task_id, _is_open).values(version=task.c.version + 1)
-
-
-def _in(seconds: float) -> ColumnElement[datetime]:
-    return func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)
-
-
 def begin_attempt(task_id: str, now: datetime) -> Update:
     """Counts an attempt, in a commit of its own before the work."""
     return (
         update(task)
-        .where(task.c.task_id == task_id, _is_open)
+        .where(task.c.task_id == task_id, IS_OPEN)
         .values(
             status="running",
             version=task.c.version + 1,
@@ -319,7 +242,7 @@ def postpone(task_id: str, next_attempt_at: datetime, attempt: int, last_error: 
     """Puts a task whose attempt broke off back into its line, due later. ``attempt`` says how many count."""
     return (
         update(task)
-        .where(task.c.task_id == task_id, _is_open)
+        .where(task.c.task_id == task_id, IS_OPEN)
         .values(
             status="queued",
             version=task.c.version + 1,
@@ -363,7 +286,7 @@ def due(limit: int) -> Selection:
     """The oldest due tasks that nobody holds."""
     return (
         select(task.c.task_id)
-        .where(_is_open, _is_due)
+        .where(IS_OPEN, _is_due)
         .order_by(task.c.seq)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -381,7 +304,7 @@ def suspects(limit: int, after_s: float) -> Selection:
     last_ended_at = select(func.max(other.c.finished_at)).scalar_subquery()
     return (
         select(task.c.task_id)
-        .where(_is_open, task.c.next_attempt_at < long_ago)
+        .where(IS_OPEN, task.c.next_attempt_at < long_ago)
         .where(or_(is_overtaken, func.coalesce(last_ended_at < long_ago, true())))
         .order_by(task.c.seq)
         .limit(limit)
@@ -391,6 +314,6 @@ def suspects(limit: int, after_s: float) -> Selection:
 
 def progress() -> Selection:
     """Since when the oldest due task waits, and when a task last ended; each ``None`` where there is none."""
-    oldest = select(task.c.next_attempt_at).where(_is_open, _is_due).order_by(task.c.seq).limit(1).scalar_subquery()
+    oldest = select(task.c.next_attempt_at).where(IS_OPEN, _is_due).order_by(task.c.seq).limit(1).scalar_subquery()
     last = select(func.max(task.c.finished_at)).scalar_subquery()
     return select(oldest.label("due_since"), last.label("last_ended_at"), func.now().label("now"))

@@ -17,8 +17,8 @@ from shared.domain.problems import KeyringDiffers
 from shared.encryption.keyring import Keyring
 from shared.encryption.resealing import Resealer
 from shared.store import sealed
+from shared.store.chores import ClaimedChore
 from shared.store.sealed import SEALED_TABLES, Key, SealedTable
-from shared.store.tasks import ClaimedChore
 from worker.chores.runner import Step
 
 CHUNK_ROWS: Final = 250

@@ -13,10 +13,10 @@ from sqlalchemy import Connection, Engine
 from shared.domain.decision import Decision
 from shared.domain.problems import Refusal
 from shared.domain.rights import authorise
-from shared.store import tasks
+from shared.store import chores, tasks
+from shared.store.chores import ClaimedChore
 from shared.store.engines import is_transient
 from shared.store.rows import AnyRow, fields_of
-from shared.store.tasks import ClaimedChore
 from worker.apply import Applied, Applier
 from worker.attempts import delay_s, poison
 
@@ -47,7 +47,7 @@ class Chores:
         self,
         engine: Engine,
         applier: Applier,
-        chores: Mapping[str, Chore],
+        by_operation: Mapping[str, Chore],
         *,
         max_attempts: int,
         clock: Callable[[], datetime],
@@ -57,7 +57,7 @@ class Chores:
     ) -> None:
         self._engine = engine
         self._applier = applier
-        self._chores = chores
+        self._by_operation = by_operation
         self._max_attempts = max_attempts
         self._clock = clock
         self._jitter = jitter
@@ -82,12 +82,12 @@ class Chores:
     def _begin(self) -> tuple[str, int] | None:
         """Takes a lease on a chore that nobody works on, counting the attempt; or ends one that broke off too often."""
         with self._engine.begin() as connection:
-            row = connection.execute(tasks.claim_chore()).first()
+            row = connection.execute(chores.claim_chore()).first()
             if row is None:
                 return None
             task = _claimed(row)
             if task.attempt < self._max_attempts:
-                lease = tasks.lease_chore(task.task_id, self._clock(), LEASE_S)
+                lease = chores.lease_chore(task.task_id, self._clock(), LEASE_S)
                 return task.task_id, connection.execute(lease).scalar_one()
             applied = self._applier.end(connection, task, poison)
         self._told(applied)
@@ -108,20 +108,20 @@ class Chores:
 
     def _chunk(self, task_id: str, version: int) -> tuple[int | None, Applied | None]:
         with self._engine.begin() as connection:
-            row = connection.execute(tasks.claim_chore_again(task_id, version)).first()
+            row = connection.execute(chores.claim_chore_again(task_id, version)).first()
             if row is None:
                 return None, None
             task = _claimed(row)
             savepoint = connection.begin_nested()
             try:
                 authorise(task.principal, task.operation)
-                step = self._chores[task.operation](connection, task)
+                step = self._by_operation[task.operation](connection, task)
             except Refusal as refusal:
                 savepoint.rollback()
                 problem = refusal.problem()
                 return None, self._applier.end(connection, task, lambda batch, claimed: batch.fail(claimed, problem))
             savepoint.commit()
-            kept = tasks.keep_place(task_id, step.cursor, step.progress, LEASE_S)
+            kept = chores.keep_place(task_id, step.cursor, step.progress, LEASE_S)
             version = connection.execute(kept).scalar_one()
             decision = step.decision
             if decision is None:
@@ -130,14 +130,14 @@ class Chores:
 
     def _release(self, task_id: str, version: int) -> None:
         with self._engine.begin() as connection:
-            connection.execute(tasks.release_chore(task_id, version))
+            connection.execute(chores.release_chore(task_id, version))
 
     def _broke_off(self, task_id: str, version: int, error: Exception) -> None:
         passes_by_itself = is_transient(error)
         log = _log.warning if passes_by_itself else _log.error
         log("chore.broke_off", task_id=task_id, exc_info=error)
         with self._engine.begin() as connection:
-            row = connection.execute(tasks.claim_chore_again(task_id, version)).first()
+            row = connection.execute(chores.claim_chore_again(task_id, version)).first()
             if row is None:
                 return
             # What passes by itself is the system's failure, not the task's: the attempt is not held against it.
