@@ -25,8 +25,8 @@ from shared.store.rows import AnyRow, Selection
 
 _Request = Request[Principal, Any, Any]
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_Since = Annotated[datetime | None, QueryParameter(description="Recorded at this time or later.")]
-_Until = Annotated[datetime | None, QueryParameter(description="Recorded at this time or earlier.")]
+_Since = Annotated[str | None, QueryParameter(description="Recorded at this time or later.")]
+_Until = Annotated[str | None, QueryParameter(description="Recorded at this time or earlier.")]
 _EXPORT_CHUNK = 500
 
 HeadSigner = Callable[[Head], SignedHead | None]
@@ -52,8 +52,8 @@ async def list_entries(
     task_id: FromQuery[str | None] = None,
     since: _Since = None,
     until: _Until = None,
-    start_date: FromQuery[datetime | None] = None,
-    end_date: FromQuery[datetime | None] = None,
+    start_date: FromQuery[str | None] = None,
+    end_date: FromQuery[str | None] = None,
 ) -> AuditPage:
     """Where secrets are, `before_value` and `updated_values` show keyed fingerprints. A time without zone is UTC."""
     authorise(request.user, "audit.read")
@@ -66,8 +66,8 @@ async def list_entries(
         changed_by=changed_by,
         actor_key=changed_by_api_key,
         task_id=_uuid(task_id),
-        since=_in_utc(since or start_date),
-        until=_in_utc(until or end_date),
+        since=_instant("since", since or start_date),
+        until=_instant("until", until or end_date),
     )
     if cursor is not None:
         rows = await reads.rows(audit.page(wanted, limit=page_size + 1, before=_position_of(cursor)))
@@ -131,8 +131,16 @@ def _uuid(task_id: str | None) -> str | None:
     return task_id
 
 
-def _in_utc(at: datetime | None) -> datetime | None:
-    return at.replace(tzinfo=UTC) if at is not None and at.tzinfo is None else at
+def _instant(parameter: str, text: str | None) -> datetime | None:
+    """Raises InvalidQuery."""
+    if text is None:
+        return None
+    try:
+        # A plus sign that the client did not escape has become a blank.
+        at = datetime.fromisoformat(re.sub(r" (?=\d\d:\d\d$)", "+", text))
+    except ValueError:
+        raise InvalidQuery(parameter, "is no date or time, as 2026-01-31T12:00:00Z") from None
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at
 
 
 @get("/audit/{entry_id:str}", summary="Show an audit entry", tags=["audit"])

@@ -123,7 +123,8 @@ class _Walk:
         """The entry is not what was recorded at this position: tells why from where it, or the right one, stands."""
         expected = self._last.position + 1
         if self._before_last is not None and entry.previous_hash == self._before_last.hash:
-            return self._verdict(self._last.position, "inserted")
+            # Two that follow the same one: the later stands where it was meant to, unless the earlier was noted.
+            return self._verdict(expected if self._last in self._pinned else self._last.position, "inserted")
         stands_later = any(later.previous_hash == self._last.hash for later in rest)
         if not _follows(entry, self._last.position) or _holds_at_a_neighbour(entry):
             return self._verdict(expected, "moved" if stands_later else "missing")

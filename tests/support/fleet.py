@@ -383,6 +383,7 @@ class Fleet:
         for log in sorted([*self.logs.iterdir(), *self.folder.glob("*/*.log")]):
             yield f"log {log.name}", log.read_text(encoding="utf-8", errors="replace")
         yield "GET /audit", str(self.audit())
+        yield "GET /audit/export", self.http.get("/audit/export").text
         yield "GET /tasks", self.http.get("/tasks", params={"limit": 200}).text
 
     def _tables(self) -> Iterator[tuple[str, str]]:
@@ -427,7 +428,7 @@ class Fleet:
         )
         assert not strays, strays
         (counts,) = self.select(
-            "SELECT (SELECT count(*) FROM task WHERE status = 'succeeded') AS succeeded,"
+            "SELECT (SELECT count(*) FROM task WHERE status = 'succeeded' AND object_type = 'model') AS succeeded,"
             " (SELECT count(*) FROM audit_entry WHERE action = 'created') AS created,"
             " (SELECT count(*) FROM model) AS models,"
             " (SELECT count(DISTINCT revision) FROM model) AS revisions,"

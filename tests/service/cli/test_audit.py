@@ -34,6 +34,11 @@ from worker.senders.connector import Connector
 SEED = new_signing_key()
 KEY = SigningKey.parse(SEED)
 
+_ADDED = """
+INSERT INTO audit_entry SELECT (jsonb_populate_record(a, jsonb_build_object('position', 11, 'entry_id', task_id))).*
+FROM audit_entry a WHERE position = 10
+"""
+
 Run = Callable[..., Result]
 
 
@@ -100,10 +105,9 @@ def test_an_empty_log_is_sound(run: Run, database_url: str) -> None:
         ("DELETE FROM audit_entry WHERE position = 6", "entry 6 was removed"),
         ("DELETE FROM audit_entry WHERE position > 8", "entry 9 is missing"),
         ("DELETE FROM audit_entry", "entry 1 is missing"),
-        ("INSERT INTO audit_entry SELECT (jsonb_populate_record(a, '{\"position\": 11, \"entry_id\":"
-         " \"00000000-0000-7000-8000-000000000000\"}')).* FROM audit_entry a WHERE position = 10", "entry 11 was added"),
+        (_ADDED, "entry 11 was added"),
     ],
-)  # fmt: skip
+)
 def test_tampering_is_named_by_position(
     run: Run, ten: None, tamper: Callable[..., None], statement: str, told: str
 ) -> None:

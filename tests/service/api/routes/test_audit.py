@@ -66,11 +66,16 @@ async def test_filters_narrow(client: httpx.AsyncClient, logged_changes: list[st
         ({"since": newest["updated_at"], "until": newest["updated_at"], "task_id": newest["task_id"]}, 1),
         ({"since": "2100-01-01T00:00:00"}, 0),
         ({"end_date": "2001-01-01"}, 0),
+        ({"since": "2001-01-01 00:00:00"}, 12),
+        ({"since": "2001-01-01T00:00:00+02:00"}, 12),
     ):
         assert (await listed(client, **query))["total"] == count, query
 
 
-@pytest.mark.parametrize("query", [{"cursor": "x"}, {"cursor": "-1"}, {"cursor": "9" * 30}, {"task_id": "x"}])
+@pytest.mark.parametrize(
+    "query",
+    [{"cursor": "x"}, {"cursor": "-1"}, {"cursor": "9" * 30}, {"task_id": "x"}, {"since": "x"}, {"until": "12:00"}],
+)
 async def test_what_cannot_be_meant_is_refused(client: httpx.AsyncClient, query: dict[str, str]) -> None:
     assert (await client.get("/audit", params=query)).status_code == 422
 

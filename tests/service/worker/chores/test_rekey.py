@@ -213,7 +213,7 @@ def test_changes_meanwhile_are_kept_and_sealed_anew(
 
     thread = threading.Thread(target=guarded)
     thread.start()
-    working = chores(engine, side)
+    working = chores(engine, side, chunk_rows=25)
     while one(database, "SELECT finished_at FROM task WHERE task_id = %s", task_id) is None:
         working.go_on(for_s=0.05)
     over.set()
