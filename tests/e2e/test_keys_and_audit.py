@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.xdist_group("keys and audit"), pytest.mark.timeout(300
 OLD, NEW = new_key("old"), new_key("new")
 SEED = new_signing_key()
 PUBLIC = SigningKey.parse(SEED).public
-MODELS = 1500
+MODELS = 150
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +88,7 @@ def test_the_key_is_changed_under_load_and_through_kills(fleet: Fleet) -> None:
             # The lease of whoever was killed is long; here nobody wants to wait for it.
             with fleet.database(autocommit=True) as database:
                 database.execute("UPDATE task SET next_attempt_at = now() WHERE task_id = %s", (task_id,))
+        until(lambda: _has_ended(fleet, task_id), lambda: str(_row(fleet, task_id)))
         task = fleet.ended(task_id)
     finally:
         over.set()
@@ -117,6 +118,14 @@ def _write(fleet: Fleet, over: threading.Event, refused: list[str]) -> None:
                 refused.append(response.text)
             if client.get("/model/info", params={"litellm_model_id": "none"}).status_code != 400:
                 refused.append("a read")
+
+
+def _row(fleet: Fleet, task_id: str) -> list[dict[str, object]]:
+    return fleet.select(
+        "SELECT status, attempt, progress, cursor, last_error, next_attempt_at - now() AS due_in,"
+        " (SELECT count(*) FROM task) AS tasks FROM task WHERE task_id = %s",
+        task_id,
+    )
 
 
 def _done(fleet: Fleet, task_id: str) -> int:

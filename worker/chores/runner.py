@@ -20,8 +20,10 @@ from shared.store.rows import AnyRow, fields_of
 from worker.apply import Applied, Applier
 from worker.attempts import delay_s, poison
 
-# How long one ring goes on; short, so that a worker with a single process stays at hand for changes.
-CHORE_FOR_S: Final = 1.0
+# How long one ring goes on, after it has drained for at most ten seconds.
+CHORE_FOR_S: Final = 3.0
+# The share of the changes that come in meanwhile: some of them between any two chunks, however many there are.
+DRAIN_BETWEEN_S: Final = 0.05
 # If nothing is heard of a chunk for this long, whoever had it is gone. Longer than the hard time limit of a ring.
 LEASE_S: Final = 90.0
 
@@ -41,7 +43,7 @@ Chore = Callable[[Connection, ClaimedChore], Step]
 
 
 class Chores:
-    """``told`` hears of every commit, after it; ``meanwhile`` is called between two chunks."""
+    """``told`` hears of every commit, after it; ``meanwhile`` is called between two chunks, with seconds."""
 
     def __init__(
         self,
@@ -53,7 +55,7 @@ class Chores:
         clock: Callable[[], datetime],
         jitter: Callable[[], float],
         told: Callable[[Applied], None],
-        meanwhile: Callable[[], object],
+        meanwhile: Callable[[float], object],
     ) -> None:
         self._engine = engine
         self._applier = applier
@@ -76,7 +78,7 @@ class Chores:
             if version is not None and time.monotonic() >= until:
                 self._release(task_id, version)
                 return True
-            self._meanwhile()
+            self._meanwhile(DRAIN_BETWEEN_S)
         return False
 
     def _begin(self) -> tuple[str, int] | None:
