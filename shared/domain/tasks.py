@@ -10,7 +10,8 @@ OPEN: tuple[Status, ...] = ("queued", "running")
 ENDED: tuple[Status, ...] = ("succeeded", "failed", "cancelled")
 
 # Operations whose tasks are long: the drain leaves them alone, and they are carried out chunk by chunk.
-CHORES: frozenset[str] = frozenset(("encryption.rotate",))
+# With the type of their objects, by which the open ones are found.
+CHORES: dict[str, str] = {"encryption.rotate": "encryption"}
 
 # A running task goes back to queued when an attempt breaks off; an end state never changes.
 TRANSITIONS: dict[Status, frozenset[Status]] = {

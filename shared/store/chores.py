@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Update, exists, func, literal, select, update
+from sqlalchemy import ColumnElement, Update, and_, exists, func, literal, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from shared.domain.tasks import CHORES, OPEN
@@ -11,7 +11,10 @@ from shared.store.rows import Selection
 from shared.store.tables import task
 from shared.store.tasks import CLAIM_COLUMNS, IS_OPEN, Claimed
 
-_is_chore = task.c.operation.in_([literal(name, literal_execute=True) for name in sorted(CHORES)])
+_is_chore = and_(
+    task.c.object_type.in_([literal(name, literal_execute=True) for name in sorted(set(CHORES.values()))]),
+    task.c.operation.in_([literal(name, literal_execute=True) for name in sorted(CHORES)]),
+)
 _is_due = task.c.next_attempt_at <= func.now()
 
 
@@ -24,7 +27,7 @@ class ClaimedChore(Claimed, frozen=True, kw_only=True):
 
 
 def claim_chore() -> Selection:
-    """Locks the oldest due chore that is first in its line, unless somebody holds it. Index: ix_task_open_seq."""
+    """Locks the oldest due chore that is first in its line, unless somebody holds it. Index: ix_task_open_line."""
     other = task.alias("other")
     is_behind = exists().where(
         other.c.object_type == task.c.object_type,

@@ -88,11 +88,11 @@ def test_the_key_is_changed_under_load_and_through_kills(fleet: Fleet) -> None:
             # The lease of whoever was killed is long; here nobody wants to wait for it.
             with fleet.database(autocommit=True) as database:
                 database.execute("UPDATE task SET next_attempt_at = now() WHERE task_id = %s", (task_id,))
-        until(lambda: _has_ended(fleet, task_id), lambda: str(_row(fleet, task_id)))
-        task = fleet.ended(task_id)
     finally:
         over.set()
         writer.join()
+    until(lambda: _has_ended(fleet, task_id), lambda: str(_row(fleet, task_id)))
+    task = fleet.ended(task_id)
     assert task["status"] == "succeeded", task
     assert task["result"]["unreadable"] == 0
     assert not refused
