@@ -14,7 +14,7 @@ from api.auth import Authenticator
 from api.catalogue import Catalogue
 from api.intake import Intake
 from api.reads import Reads
-from api.routes import audit, health, model_reads, models, tasks, webhooks
+from api.routes import audit, credentials, health, model_reads, models, tasks, webhooks
 from api.submission import Submitter
 from api.waiting import Waiting
 from shared.contract.config_file import parse
@@ -66,7 +66,14 @@ def create_app(settings: Settings) -> Litestar:
 
     authenticated = Router(
         "/",
-        route_handlers=[models.router, model_reads.router, tasks.router, audit.router, webhooks.router],
+        route_handlers=[
+            models.router,
+            model_reads.router,
+            credentials.router,
+            tasks.router,
+            audit.router,
+            webhooks.router,
+        ],
         guards=[Authenticator(settings.master_key.reveal()).guard],
     )
     values = {

@@ -18,12 +18,18 @@ from shared.domain.acceptance import Key, Known, Submission
 from shared.domain.decision import ObjectRef
 from shared.domain.problems import Refusal
 from shared.domain.tasks import Line, OpenTask
-from shared.store import models, tasks
+from shared.store import credentials, models, tasks
 from shared.store.engines import is_transient
-from shared.store.rows import packed
+from shared.store.rows import Selection, packed
 from shared.store.tasks import NewTask
 
 MAX_GROUP = 200
+
+# Which ids of each type are stored.
+_KNOWN: dict[str, Callable[[list[str]], Selection]] = {
+    "model": models.known_ids,
+    "credential": credentials.known_names,
+}
 
 _log = structlog.get_logger(__name__)
 
@@ -130,19 +136,22 @@ async def _accepted_keys(connection: AsyncConnection, submissions: list[Submissi
 
 
 async def _lines(connection: AsyncConnection, submissions: list[Submission]) -> dict[ObjectRef, Line]:
-    refs = list({submission.ref for submission in submissions})
+    refs = list({ref for submission in submissions for ref in (submission.ref, *submission.needs)})
     waiting: dict[ObjectRef, list[OpenTask]] = {ref: [] for ref in refs}
     for row in await connection.execute(tasks.waiting_on(refs)):
         waiting[ObjectRef(row.object_type, row.object_id)].append(
             OpenTask(task_id=row.task_id, operation=row.operation, digest=row.digest, submitted_by=row.submitted_by)
         )
-    found = await connection.execute(models.known_ids([ref.object_id for ref in refs]))
-    stored = {ObjectRef("model", row.model_id) for row in found}
+    stored: set[ObjectRef] = set()
+    for object_type, known in _KNOWN.items():
+        ids = [ref.object_id for ref in refs if ref.object_type == object_type]
+        if ids:
+            stored |= {ObjectRef(object_type, row[0]) for row in await connection.execute(known(ids))}
     return {ref: Line(is_stored=ref in stored, waiting=tuple(waiting[ref])) for ref in refs}
 
 
 def _lock_keys(submissions: list[Submission]) -> list[int]:
-    names = {f"{s.ref.object_type}/{s.ref.object_id}" for s in submissions}
+    names = {ref.line for s in submissions for ref in (s.ref, *s.needs)}
     names |= {"key/" + "/".join(s.key) for s in submissions if s.key is not None}
     return [
         int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big", signed=True) for name in names

@@ -38,9 +38,9 @@ def config(version: str) -> OpenAPIConfig:
     )
 
 
-def submission_operation(body: type[msgspec.Struct]) -> type[Operation]:
+def submission_operation(body: type[msgspec.Struct] | None) -> type[Operation]:
     """Describes a write: its body, which the handler reads as bytes, and the headers that shape every submission."""
-    schema = _schema(body)
+    schema = None if body is None else _schema(body)
 
     @dataclass
     class SubmissionOperation(Operation):

@@ -102,7 +102,7 @@ class Submitter:
 
     def _accepting(self, request: Request[Principal, Any, Any], asked: Asked) -> intake.Request:
         operation = OPERATIONS[asked.operation]
-        ref = operation.touched(asked.command)[0]
+        ref, needs = operation.touched(asked.command)[0], operation.needed(asked.command)
         task_id = new_id()
         key = idempotency_key(request.headers.get("idempotency-key"))
         plain = _encoder.encode((asked.operation, asked.body))
@@ -113,6 +113,7 @@ class Submitter:
             operation=asked.operation,
             object_type=ref.object_type,
             object_id=ref.object_id,
+            needs=[needed.line for needed in needs] or None,
             command=msgspec.Raw(msgspec.json.encode(asked.command)),
             digest=digest,
             principal=request.user,
@@ -125,11 +126,14 @@ class Submitter:
         submission = Submission(
             task=OpenTask(task_id=task_id, operation=asked.operation, digest=digest, submitted_by=user_id),
             ref=ref,
+            needs=needs,
             idempotency_key=key,
-            check=lambda line: operation.check(asked.command, line, self._installation()),
+            check=lambda lines: operation.check(asked.command, lines, self._installation()),
             is_same=lambda earlier: self.keyring.digest_matches(earlier, plain, _DIGEST_PURPOSE),
         )
-        return intake.Request(submission=submission, row=row, is_contested=asked.names_object or key is not None)
+        return intake.Request(
+            submission=submission, row=row, is_contested=asked.names_object or bool(needs) or key is not None
+        )
 
     def _sealed_webhook(self, url: str | None, task_id: str) -> str | None:
         if url is None:

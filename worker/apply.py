@@ -68,8 +68,10 @@ class Applier:
         if not claimed:
             return Applied(task_ids=[], delivery_ids=[])
         commands = [(task, command_from(task.operation, task.command)) for task in claimed]
-        refs = {ref for task, command in commands for ref in OPERATIONS[task.operation].touched(command)}
-        batch = self._batch(objects.load(connection, refs))
+        touched = [OPERATIONS[task.operation].touched(command) for task, command in commands]
+        own = (refs[0] for refs in touched)
+        read = (ref for refs in touched for ref in refs[1:])
+        batch = self._batch(objects.load(connection, own, read))
         batch.decide(commands)
         return _save(connection, batch)
 
@@ -87,7 +89,7 @@ def _claim(connection: Connection, limit: int) -> list[Claimed]:
     broken: set[ObjectRef] = set()
     for row in connection.execute(tasks.claim_followers(lines, limit)):
         task = _claimed(row)
-        if not row.is_due:
+        if not row.is_free:
             broken.add(_ref(task))
         if _ref(task) not in broken:
             claimed[task.task_id] = task

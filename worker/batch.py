@@ -42,8 +42,8 @@ class Batch:
         self._now = now
         self._keyring = keyring
         self._routes = routes
-        self.changed: dict[ObjectRef, int] = {}
-        """Each object that changes, and how many of the batch's changes had been made with its last one."""
+        # Each object that changed, and how many of the batch's changes had been made with its last one.
+        self._changed: dict[ObjectRef, int] = {}
         self.revisions: list[ModelRevision] = []
         """The versions that models went through; ``revision`` counts from the head's."""
         self.entries: list[AuditEntry] = []
@@ -76,12 +76,17 @@ class Batch:
     @property
     def models_added(self) -> int:
         """By how many the stored models become more, or, negative, less."""
-        of_models = [ref for ref in self.changed if ref.object_type == models.OBJECT_TYPE]
+        of_models = [ref for ref in self._changed if ref.object_type == models.OBJECT_TYPE]
         before = sum(self._before[ref] is not None for ref in of_models)
         return sum(self._objects[ref] is not None for ref in of_models) - before
 
-    def state_of(self, ref: ObjectRef) -> Any:
-        return self._objects[ref]
+    def changed_of(self, object_type: str) -> dict[str, tuple[Any, int]]:
+        """Objects of one type that changed: id -> last state and the order of its last change."""
+        return {
+            ref.object_id: (self._objects[ref], order)
+            for ref, order in self._changed.items()
+            if ref.object_type == object_type
+        }
 
     def _decision(self, task: Claimed, command: Command) -> Decision:
         """Raises Refusal. Rights are judged again: they may have been taken away since the task was accepted."""
@@ -94,7 +99,7 @@ class Batch:
     def _succeed(self, task: Claimed, decision: Decision) -> None:
         if decision.is_change:
             self._change_count += 1
-            self.changed.update(dict.fromkeys(decision.objects, self._change_count))
+            self._changed.update(dict.fromkeys(decision.objects, self._change_count))
             self._keep_revisions(task, decision)
             self._objects.update(decision.objects)
         for change in decision.changes:

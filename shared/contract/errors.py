@@ -61,6 +61,16 @@ CATALOGUE: dict[str, ErrorKind] = {
     "team_not_found": ErrorKind(
         400, "invalid_request_error", "There is no such team", "Create the team first, or leave `team_id` out."
     ),
+    "unknown_credential": ErrorKind(
+        400, "invalid_request_error", "There is no such credential", "Create it first with `POST /credentials`."
+    ),
+    "credential_not_found": ErrorKind(404, "not_found_error", "There is no such credential", "Check the name."),
+    "credential_exists": ErrorKind(
+        409, "invalid_request_error", "The credential exists already", "Change it with PATCH, or choose another name."
+    ),
+    "credential_in_use": ErrorKind(
+        409, "invalid_request_error", "The credential is in use", "Give the named models other credentials first."
+    ),
     "task_not_found": ErrorKind(
         404, "not_found_error", "There is no such task", "Check the id; tasks of others are not shown."
     ),

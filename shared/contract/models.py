@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from shared.contract.decoding import decode, unstorable
 from shared.contract.parameters import check_provider_model, checked_info, checked_params, masked_values, typed
-from shared.domain.models import CreateModel, UpdateModel
+from shared.domain.models import CREDENTIAL_PARAM, CreateModel, UpdateModel
 from shared.domain.problems import FieldError, InvalidRequest
 
 Name = Annotated[str, Meta(min_length=1, max_length=500)]
@@ -69,6 +69,7 @@ def to_command(request: NewModel, new_id: str) -> CreateModel:
         litellm_params=request.litellm_params,
         model_info=_own(info),
         team_id=team_id,
+        credential_name=request.litellm_params.get(CREDENTIAL_PARAM),
         blocked=bool(request.blocked),
     )
 
@@ -161,6 +162,7 @@ def to_update(request: ModelChange, model_id: str, if_match: str | None) -> Upda
         set_info={name: value for name, value in info.items() if value is not None and name != "team_id"},
         remove_info=tuple(name for name, value in info.items() if value is None and name != "team_id"),
         team_id=info.get("team_id"),
+        credential_name=params.get(CREDENTIAL_PARAM),
         blocked=request.blocked,
         if_match=if_match,
     )

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, cast
 
+from shared.domain.models import CREDENTIAL_PARAM
 from shared.domain.problems import FieldError
 
 Document = dict[str, Any]
@@ -45,6 +46,8 @@ def checked_params(params: Document, errors: list[FieldError]) -> Document:
 
 
 def typed(name: str, value: Any, errors: list[FieldError]) -> Any:
+    if name == CREDENTIAL_PARAM and value is not None and (not isinstance(value, str) or not value):
+        errors.append(FieldError(f"litellm_params.{name}", "must be the name of a credential"))
     if not isinstance(value, str) or value.startswith("os.environ/"):
         if _is_number(name) and (isinstance(value, bool) or not isinstance(value, int | float | str | None)):
             errors.append(FieldError(f"litellm_params.{name}", "must be a number"))

@@ -17,6 +17,11 @@ class ObjectRef(msgspec.Struct, frozen=True, order=True):
     object_type: str
     object_id: str
 
+    @property
+    def line(self) -> str:
+        """The name of the object's line of tasks."""
+        return f"{self.object_type}/{self.object_id}"
+
 
 State = Mapping[ObjectRef, Any]
 """The objects that a command touches, ``None`` where there is none."""

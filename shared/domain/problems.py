@@ -155,6 +155,43 @@ class TeamNotFound(Refusal):
         super().__init__(f"Team id={team_id} does not exist in db")
 
 
+class UnknownCredential(Refusal):
+    """A model names it. Must not read as if the model were gone."""
+
+    code = "unknown_credential"
+    param = "litellm_params.litellm_credential_name"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"litellm_params.litellm_credential_name: there is no credential named {name}")
+
+
+class CredentialNotFound(Refusal):
+    code = "credential_not_found"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Credential not found. Got credential name: {name}")
+
+
+class CredentialExists(Refusal):
+    code = "credential_exists"
+    param = "credential_name"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"A credential named {name} already exists.")
+
+
+class CredentialInUse(Refusal):
+    """Names the models that use it, as many as fit a sentence."""
+
+    code = "credential_in_use"
+    MAX_NAMED = 20
+
+    def __init__(self, name: str, model_ids: frozenset[str]) -> None:
+        named = sorted(model_ids)[: self.MAX_NAMED]
+        more = f" and {len(model_ids) - len(named)} more" if len(model_ids) > len(named) else ""
+        super().__init__(f"Credential {name} is used by these models: {', '.join(named)}{more}")
+
+
 class TaskNotFound(Refusal):
     code = "task_not_found"
 

@@ -1,8 +1,11 @@
 """The task: one accepted command from queued to its end. docs/concepts.md draws these transitions."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
+
+from shared.domain.decision import ObjectRef
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
@@ -41,3 +44,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
             if verb in ("create", "delete"):
                 return verb == "create"
         return self.is_stored
+
+
+Lines = Mapping[ObjectRef, Line]
+"""The lines of the object that a command changes and of those that it needs."""

@@ -5,6 +5,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Computed,
     DateTime,
     ForeignKey,
     Identity,
@@ -17,7 +18,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB, UUID
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 
 from shared.domain.tasks import TRANSITIONS
 
@@ -58,6 +59,8 @@ task = Table(
     Column("operation", Text, nullable=False),
     Column("object_type", Text, nullable=False),
     Column("object_id", Text, nullable=False),
+    Column("line", Text, Computed("object_type || '/' || object_id", persisted=True), nullable=False),
+    Column("needs", ARRAY(Text), comment="Other lines of which everything accepted earlier comes first."),
     Column("command", _DOCUMENT, comment="Secrets sealed; erased when the task succeeds."),
     Column("digest", Text, nullable=False, comment="Keyed digest of the request, to recognise it again."),
     Column("principal", _DOCUMENT, nullable=False),
@@ -82,7 +85,13 @@ task = Table(
     ),
     CheckConstraint("(finished_at IS NULL) = (status IN ('queued', 'running'))", name="ended"),
     Index("ix_task_open_seq", "seq", postgresql_where=OPEN_TASK),
-    Index("ix_task_open_line", "object_type", "object_id", "seq", postgresql_where=OPEN_TASK),
+    Index("ix_task_open_line", "line", "seq", postgresql_where=OPEN_TASK),
+    Index(
+        "ix_task_open_needs",
+        "needs",
+        postgresql_using="gin",
+        postgresql_where=text("needs IS NOT NULL AND status IN ('queued', 'running')"),
+    ),
     Index("ix_task_finished_at", "finished_at"),
     Index("ix_task_submitted_by_seq", "submitted_by", "seq"),
     Index(
@@ -104,6 +113,7 @@ model = Table(
     Column("team_id", Text),
     Column("public_name", Text),
     Column("blocked", Boolean, nullable=False),
+    Column("credential_name", Text, index=True),
     Column("version", Integer, nullable=False),
     Column("revision", BigInteger, nullable=False, index=True),
     Column("created_at", _INSTANT, nullable=False),
@@ -208,4 +218,19 @@ model_revision = Table(
     Column("state", _DOCUMENT, comment="The model after the change, values sealed; null if it was deleted."),
     PrimaryKeyConstraint("model_id", "revision"),
     comment="What every stored model was, version by version.",
+)
+
+credential = Table(
+    "credential",
+    metadata,
+    Column("credential_name", Text, primary_key=True),
+    Column("display_name", Text),
+    Column("credential_values", _DOCUMENT, nullable=False, comment="Every string is sealed."),
+    Column("credential_info", _DOCUMENT, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("created_at", _INSTANT, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("updated_at", _INSTANT, nullable=False),
+    Column("updated_by", Text, nullable=False),
 )

@@ -21,7 +21,7 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects.postgresql import UUID, Insert
+from sqlalchemy.dialects.postgresql import UUID, Insert, array
 
 from shared.domain.decision import ObjectRef
 from shared.domain.rights import Principal
@@ -32,6 +32,8 @@ from shared.store.tables import task
 _is_open = task.c.status.in_([literal(status, literal_execute=True) for status in OPEN])
 _is_due = task.c.next_attempt_at <= func.now()
 _IDS = ARRAY(UUID(as_uuid=False))
+# Types of objects whose lines others may need.
+_NEEDED_TYPES = [literal(name, literal_execute=True) for name in ("credential",)]
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -49,6 +51,7 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True):
     operation: str
     object_type: str
     object_id: str
+    needs: list[str] | None
     command: msgspec.Raw
     digest: str
     principal: Principal
@@ -149,12 +152,11 @@ def accepted_with_keys(user_ids: list[str], keys: list[str]) -> Selection:
 
 def waiting_on(refs: list[ObjectRef]) -> Selection:
     """Open tasks in the lines of these objects, oldest first. Index: ix_task_open_line."""
-    pairs = [(ref.object_type, ref.object_id) for ref in refs]
     return (
         select(
             task.c.task_id, task.c.operation, task.c.digest, task.c.submitted_by, task.c.object_type, task.c.object_id
         )
-        .where(_is_open, tuple_(task.c.object_type, task.c.object_id).in_(pairs))
+        .where(_is_open, task.c.line.in_([ref.line for ref in refs]))
         .order_by(task.c.seq)
     )
 
@@ -165,28 +167,37 @@ def waiting_on(refs: list[ObjectRef]) -> Selection:
 def claim_heads(limit: int, task_ids: list[str] | None = None) -> Selection:
     """Locks due tasks that are first in their line, oldest first, passing over those that another worker holds.
 
-    Index: ix_task_open_seq, and ix_task_open_line for the two probes.
+    A task also waits for what was accepted earlier in a line that it needs, and for what was accepted earlier and needs
+    its own line. Index: ix_task_open_seq; ix_task_open_line and ix_task_open_needs for the probes.
     """
     other = task.alias("other")
-    same_line = and_(
-        other.c.object_type == task.c.object_type,
-        other.c.object_id == task.c.object_id,
-        other.c.status.in_([literal(status, literal_execute=True) for status in OPEN]),
+    is_open = other.c.status.in_([literal(status, literal_execute=True) for status in OPEN])
+    is_earlier = other.c.seq < task.c.seq
+    same_line = and_(other.c.line == task.c.line, is_open)
+    is_blocked = or_(
+        exists().where(same_line, is_earlier),
+        and_(task.c.needs.is_not(None), exists().where(is_open, is_earlier, other.c.line == func.any(task.c.needs))),
+        and_(
+            task.c.object_type.in_(_NEEDED_TYPES),
+            exists().where(is_open, is_earlier, other.c.needs.contains(array([task.c.line]))),
+        ),
     )
     statement = select(
         *_CLAIM_COLUMNS, exists().where(same_line, other.c.seq > task.c.seq).label("has_followers")
-    ).where(_is_open, _is_due, ~exists().where(same_line, other.c.seq < task.c.seq))
+    ).where(_is_open, _is_due, ~is_blocked)
     if task_ids is not None:
         statement = statement.where(task.c.task_id == func.any(bindparam("task_ids", task_ids, type_=_IDS)))
     return statement.order_by(task.c.seq).limit(limit).with_for_update(skip_locked=True, of=task)
 
 
 def claim_followers(refs: list[ObjectRef], limit: int) -> Selection:
-    """Locks what waits behind claimed heads, in order. Only the holder of a head takes these."""
-    pairs = [(ref.object_type, ref.object_id) for ref in refs]
+    """Locks what waits behind claimed heads, in order. Only the holder of a head takes these.
+
+    ``is_free`` is false for what must not be taken yet; nor may what stands behind it.
+    """
     return (
-        select(*_CLAIM_COLUMNS, _is_due.label("is_due"))
-        .where(_is_open, tuple_(task.c.object_type, task.c.object_id).in_(pairs))
+        select(*_CLAIM_COLUMNS, and_(_is_due, task.c.needs.is_(None)).label("is_free"))
+        .where(_is_open, task.c.line.in_([ref.line for ref in refs]))
         .order_by(task.c.seq)
         .limit(limit)
         .with_for_update(of=task)
