@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from shared.contract.decoding import decode, unstorable
+from shared.contract.decoding import decode, may_be_unstorable, unstorable
 from shared.contract.parameters import check_provider_model, checked_info, checked_params, masked_values, typed
 from shared.domain.models import CREDENTIAL_PARAM, CreateModel, UpdateModel
 from shared.domain.problems import FieldError, InvalidRequest
@@ -37,10 +37,10 @@ _new_model = msgspec.json.Decoder(NewModel)
 
 def decode_new_model(body: bytes) -> NewModel:
     """Raises InvalidRequest."""
-    return normalised(decode(_new_model, body))
+    return normalised(decode(_new_model, body), look_for_unstorable=may_be_unstorable(body))
 
 
-def normalised(request: NewModel) -> NewModel:
+def normalised(request: NewModel, *, look_for_unstorable: bool = True) -> NewModel:
     """In one form: numeric strings are numbers, an id of ``""`` is absent, 77 is ``"77"``.
 
     Raises:
@@ -49,9 +49,10 @@ def normalised(request: NewModel) -> NewModel:
     errors: list[FieldError] = []
     params = checked_params(request.litellm_params, errors)
     info = checked_info(request.model_info or {}, errors)
-    errors.extend(unstorable(request.model_name, "model_name"))
-    errors.extend(unstorable(params, "litellm_params"))
-    errors.extend(unstorable(info, "model_info"))
+    if look_for_unstorable:
+        errors.extend(unstorable(request.model_name, "model_name"))
+        errors.extend(unstorable(params, "litellm_params"))
+        errors.extend(unstorable(info, "model_info"))
     errors.extend(masked_values(params))
     if errors:
         raise InvalidRequest(*errors)
