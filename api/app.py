@@ -14,7 +14,7 @@ from api.auth import Authenticator
 from api.catalogue import Catalogue
 from api.intake import Intake
 from api.reads import Reads
-from api.routes import audit, credentials, health, model_reads, models, tasks, webhooks
+from api.routes import audit, credentials, health, model_reads, models, task_control, tasks, webhooks
 from api.submission import Submitter
 from api.waiting import Waiting
 from shared.contract.config_file import parse
@@ -48,6 +48,7 @@ def create_app(settings: Settings) -> Litestar:
         installation=lambda: Installation(config_model_ids=config_file.ids(), stores_models=settings.store_models),
         default_wait_s=settings.default_wait,
         max_wait_s=settings.max_wait,
+        requires_if_match=settings.require_if_match,
     )
     readiness = health.Readiness(reads, redis_client, config_file, settings.stall_after, version("pointsman"))
     catalogue = Catalogue(reads, keyring, config_file)
@@ -71,6 +72,7 @@ def create_app(settings: Settings) -> Litestar:
             model_reads.router,
             credentials.router,
             tasks.router,
+            task_control.router,
             audit.router,
             webhooks.router,
         ],
@@ -83,6 +85,7 @@ def create_app(settings: Settings) -> Litestar:
         "keyring": keyring,
         "readiness": readiness,
         "catalogue": catalogue,
+        "bell": bell,
     }
     return Litestar(
         route_handlers=[authenticated, health.router],

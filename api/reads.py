@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Executable
+from sqlalchemy import Executable, UpdateBase
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -27,6 +27,14 @@ class Reads:
         """The first row, if any. Raises Unavailable."""
         rows = await self.rows(statement)
         return rows[0] if rows else None
+
+    async def changed(self, statement: UpdateBase) -> Sequence[AnyRow]:
+        """Runs a change of task rows and returns what it says it did. Raises Unavailable."""
+        try:
+            async with self._engine.begin() as connection:
+                return (await connection.execute(statement)).all()
+        except (SQLAlchemyError, OSError) as error:
+            raise translated(error) from error
 
     async def write(self, statement: Executable) -> None:
         """For the few rows that belong to nobody's line. Raises Unavailable."""

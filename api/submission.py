@@ -16,7 +16,7 @@ from api.waiting import Waiting
 from shared.contract.tasks import TaskView, WebhookView
 from shared.domain.acceptance import Submission
 from shared.domain.decision import Installation
-from shared.domain.problems import Problem, TaskNotFound, WebhookRefused
+from shared.domain.problems import PreconditionRequired, Problem, TaskNotFound, WebhookRefused
 from shared.domain.rights import Principal, authorise
 from shared.domain.tasks import OpenTask
 from shared.encryption.keyring import Keyring
@@ -45,6 +45,9 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     command: Command
     body: Any
     names_object: bool
+    retry_of: str | None = None
+    webhook_url: str | None = None
+    """Where the submission itself names none: that of the task that is tried again."""
 
 
 class Submitter:
@@ -59,6 +62,7 @@ class Submitter:
         installation: Callable[[], Installation],
         default_wait_s: float,
         max_wait_s: float,
+        requires_if_match: bool,
     ) -> None:
         self.keyring = keyring
         self._intake = intake
@@ -68,6 +72,7 @@ class Submitter:
         self._installation = installation
         self._default_wait_s = default_wait_s
         self._max_wait_s = max_wait_s
+        self._requires_if_match = requires_if_match
 
     async def submit(self, request: Request[Principal, Any, Any], asked: Asked) -> Response[Any]:
         """Accept one command and answer it.
@@ -75,7 +80,6 @@ class Submitter:
         Raises:
             Refusal: nothing was accepted.
         """
-        authorise(request.user, asked.operation)
         preferred = preference(request.headers.get("prefer"), self._max_wait_s)
         accepting = self._accepting(request, asked)
         own_id = accepting.row.task_id
@@ -95,12 +99,19 @@ class Submitter:
             return _accepted(_fresh(accepting.row, request.headers.get("webhook-url")), headers)
         return await self._answer(request, await self._stored(task_id, own_id, wait_s), headers, is_waited=wait_s > 0)
 
+    async def accept(self, request: Request[Principal, Any, Any], asked: Asked) -> str:
+        """Accept one command without waiting for it; the id of its task. Raises as ``submit`` does."""
+        return await self._accept(self._accepting(request, asked))
+
     def _wait_s(self, preferred: Preference) -> float:
         if preferred.wait_s is not None:
             return preferred.wait_s
         return 0 if preferred.is_async else self._default_wait_s
 
     def _accepting(self, request: Request[Principal, Any, Any], asked: Asked) -> intake.Request:
+        authorise(request.user, asked.operation)
+        if self._requires_if_match and getattr(asked.command, "if_match", "*") is None:
+            raise PreconditionRequired
         operation = OPERATIONS[asked.operation]
         ref, needs = operation.touched(asked.command)[0], operation.needed(asked.command)
         task_id = new_id()
@@ -120,7 +131,8 @@ class Submitter:
             submitted_by=user_id,
             origin=origin(request),
             idempotency_key=key,
-            webhook_url=self._sealed_webhook(request.headers.get("webhook-url"), task_id),
+            webhook_url=self._sealed_webhook(request.headers.get("webhook-url", asked.webhook_url), task_id),
+            retry_of=asked.retry_of,
             submitted_at=now(),
         )
         submission = Submission(

@@ -23,6 +23,7 @@ from shared.store.tasks import Claimed, Ending
 Objects = dict[ObjectRef, Any]
 
 REFUSED = "refused"
+CANCELLED = "cancelled"
 
 
 class Batch:
@@ -54,6 +55,9 @@ class Batch:
 
     def decide(self, tasks: Iterable[tuple[Claimed, Command]]) -> None:
         for task, command in tasks:
+            if task.is_cancelled:
+                self._cancel(task)
+                continue
             try:
                 decision = self._decision(task, command)
             except Refusal as refusal:
@@ -68,6 +72,13 @@ class Batch:
         )
         self._log(task, refused, problem)
         self._end(task, "failed", problem=problem)
+
+    def _cancel(self, task: Claimed) -> None:
+        cancelled = Change(
+            action=CANCELLED, object_type=task.object_type, object_id=task.object_id, before=None, after=None
+        )
+        self._log(task, cancelled, None)
+        self._end(task, "cancelled")
 
     @property
     def change_count(self) -> int:

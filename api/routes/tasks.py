@@ -46,17 +46,17 @@ async def show_task(
     ] = None,
 ) -> Response[TaskView]:
     """200 in every state, with `Retry-After` until it has ended. `ETag` changes with every move of the task."""
-    row = await _row(reads, request.user, task_id)
+    row = await row_of(reads, request.user, task_id)
     wait_s = min(wait or 0, MAX_WAIT_S)
     if wait_s > 0 and row.finished_at is None and not waiting.is_full:
         with waiting.watch(row.task_id) as watch:
-            row = await _row(reads, request.user, task_id)
+            row = await row_of(reads, request.user, task_id)
             watch.saw(row.version, row.status)
             await watch.ended(wait_s)
-        row = await _row(reads, request.user, task_id)
+        row = await row_of(reads, request.user, task_id)
     etag = f'"{row.version}"'
     headers = {"ETag": etag} if row.finished_at else {"ETag": etag, "Retry-After": str(RETRY_AFTER_S)}
-    return Response(await _view(reads, keyring, row), headers=headers)
+    return Response(await view_of(reads, keyring, row), headers=headers)
 
 
 @get("/tasks", summary="List tasks, newest first", tags=["tasks"])
@@ -95,7 +95,7 @@ async def follow_task(
     keyring: NamedDependency[Keyring],
 ) -> ServerSentEvent:
     """One event for each move of the task, the first at once; `Last-Event-ID` resumes. Closes when it has ended."""
-    row = await _row(reads, request.user, task_id)
+    row = await row_of(reads, request.user, task_id)
     if waiting.is_full:
         raise TooManyWaiters
     seen = request.headers.get("last-event-id", "")
@@ -109,11 +109,11 @@ async def _moves(
 ) -> AsyncGenerator[ServerSentEventMessage]:
     with waiting.watch(task_id) as watch:
         while True:
-            row = await _row(reads, principal, task_id)
+            row = await row_of(reads, principal, task_id)
             watch.saw(row.version, row.status)
             if row.version > seen:
                 seen = row.version
-                view = await _view(reads, keyring, row)
+                view = await view_of(reads, keyring, row)
                 yield ServerSentEventMessage(
                     event="task", id=str(seen), data=msgspec.json.encode(view).decode(), retry=RECONNECT_MS
                 )
@@ -123,19 +123,19 @@ async def _moves(
                 yield ServerSentEventMessage(comment="still here")
 
 
-async def _row(reads: Reads, principal: Principal, task_id: str) -> AnyRow:
+async def row_of(reads: Reads, principal: Principal, task_id: str) -> AnyRow:
     """Raises TaskNotFound, also where the task is somebody else's."""
     row = await reads.row(tasks.by_ids([task_id])) if _UUID.fullmatch(task_id) else None
-    if row is None or not is_allowed(principal, "task.read", _relation(principal, row)):
+    if row is None or not is_allowed(principal, "task.read", relation(principal, row)):
         raise TaskNotFound
     return row
 
 
-def _relation(principal: Principal, row: AnyRow) -> Relation:
+def relation(principal: Principal, row: AnyRow) -> Relation:
     return "own" if row.submitted_by == principal.user_id else "other"
 
 
-async def _view(reads: Reads, keyring: Keyring, row: AnyRow) -> TaskView:
+async def view_of(reads: Reads, keyring: Keyring, row: AnyRow) -> TaskView:
     deliveries = () if row.webhook_url is None else await reads.rows(outbox.of_tasks([row.task_id]))
     return task_view(keyring, row, deliveries)
 

@@ -74,6 +74,15 @@ CATALOGUE: dict[str, ErrorKind] = {
     "task_not_found": ErrorKind(
         404, "not_found_error", "There is no such task", "Check the id; tasks of others are not shown."
     ),
+    "task_not_failed": ErrorKind(
+        409, "invalid_request_error", "The task cannot be tried again", "Submit the change anew instead."
+    ),
+    "precondition_required": ErrorKind(
+        428,
+        "invalid_request_error",
+        "A precondition is required",
+        "Read the object and send its `ETag` as `If-Match` (`POINTSMAN_REQUIRE_IF_MATCH` is on).",
+    ),
     "audit_entry_not_found": ErrorKind(404, "not_found_error", "There is no such audit entry", "Check the id."),
     "not_found": ErrorKind(
         404, "not_found_error", "There is nothing here", "Check the path against the OpenAPI document."

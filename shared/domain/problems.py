@@ -199,6 +199,21 @@ class TaskNotFound(Refusal):
         super().__init__("Task not found.")
 
 
+class TaskNotFailed(Refusal):
+    code = "task_not_failed"
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"Only a failed or cancelled task can be tried again; this one is {status}.")
+
+
+class PreconditionRequired(Refusal):
+    code = "precondition_required"
+    param = "If-Match"
+
+    def __init__(self) -> None:
+        super().__init__("If-Match: is required here; send the ETag of what you read.")
+
+
 class AuditEntryNotFound(Refusal):
     code = "audit_entry_not_found"
 

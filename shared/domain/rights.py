@@ -44,6 +44,14 @@ RIGHTS: dict[str, dict[Role, frozenset[Relation]]] = {
         "internal_user": frozenset(("own",)),
         "internal_user_viewer": frozenset(("own",)),
     },
+    "task.cancel": {
+        "proxy_admin": _EVERY_RELATION,
+        "internal_user": frozenset(("own",)),
+    },
+    "task.retry": {
+        "proxy_admin": _EVERY_RELATION,
+        "internal_user": frozenset(("own",)),
+    },
     "audit.read": {"proxy_admin": _EVERY_RELATION, "proxy_admin_viewer": _EVERY_RELATION},
     "webhook_secret.read": {
         "proxy_admin": frozenset(("own",)),

@@ -87,6 +87,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_attempts: Annotated[
         int, Meta(ge=1, le=100, description="Attempts after which a task that keeps breaking off is ended as failed.")
     ] = 5
+    require_if_match: Annotated[
+        bool,
+        Meta(description="Refuse (428) changes to stored models that carry no `If-Match`."),
+    ] = False
+    retention_days: Annotated[
+        float,
+        Meta(ge=1, description="Days for which ended tasks, their idempotency keys and their deliveries are kept."),
+    ] = 30
     worker_processes: Annotated[int, Meta(ge=1, le=256, description="Processes of one apply worker.")] = 2
     delivery_threads: Annotated[int, Meta(ge=1, le=256, description="Threads of one deliver worker.")] = 8
     sweep_interval: Annotated[

@@ -7,10 +7,12 @@ import msgspec
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    Delete,
     Update,
     and_,
     bindparam,
     case,
+    delete,
     exists,
     func,
     literal,
@@ -27,7 +29,7 @@ from shared.domain.decision import ObjectRef
 from shared.domain.rights import Principal
 from shared.domain.tasks import OPEN, Status
 from shared.store.rows import Selection, insert_rows, rows_of
-from shared.store.tables import task
+from shared.store.tables import delivery, task
 
 _is_open = task.c.status.in_([literal(status, literal_execute=True) for status in OPEN])
 _is_due = task.c.next_attempt_at <= func.now()
@@ -59,6 +61,7 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True):
     origin: Origin
     idempotency_key: str | None
     webhook_url: str | None
+    retry_of: str | None = None
     submitted_at: datetime
 
 
@@ -74,6 +77,7 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     principal: Principal
     origin: Origin
     has_callback: bool
+    is_cancelled: bool
     attempt: int
     has_followers: bool = False
 
@@ -100,6 +104,7 @@ _CLAIM_COLUMNS = (
     task.c.principal,
     task.c.origin,
     task.c.webhook_url.is_not(None).label("has_callback"),
+    task.c.cancel_requested_at.is_not(None).label("is_cancelled"),
     task.c.attempt,
 )
 # What a client is shown; the command and the principal's key stay inside.
@@ -113,6 +118,8 @@ VIEW_COLUMNS = (
     task.c.version,
     task.c.attempt,
     task.c.next_attempt_at,
+    task.c.cancel_requested_at,
+    task.c.retry_of,
     task.c.last_error,
     task.c.progress,
     task.c.result,
@@ -281,6 +288,65 @@ def page(*, limit: int, before_seq: int | None = None, submitted_by: str | None 
     for name, value in equal.items():
         statement = statement.where(task.c[name] == value)
     return statement
+
+
+# --- cancelling and retrying ---
+
+
+def request_cancel(task_ids: list[str], now: datetime) -> Update:
+    """Asks for open tasks to be ended without effect, and makes them due: whoever claims them next ends them."""
+    return (
+        update(task)
+        .where(
+            task.c.task_id == func.any(bindparam("task_ids", task_ids, type_=_IDS)),
+            _is_open,
+            task.c.cancel_requested_at.is_(None),
+        )
+        .values(cancel_requested_at=now, next_attempt_at=func.now(), version=task.c.version + 1)
+        .returning(task.c.task_id)
+    )
+
+
+def matching(status: list[Status], *, limit: int, submitted_by: str | None, **equal: str) -> Selection:
+    """The oldest tasks in one of these states, for bulk cancelling and retrying."""
+    statement = select(task.c.task_id).where(task.c.status.in_(status)).order_by(task.c.seq).limit(limit)
+    if submitted_by is not None:
+        statement = statement.where(task.c.submitted_by == submitted_by)
+    for name, value in equal.items():
+        statement = statement.where(task.c[name] == value)
+    return statement
+
+
+def to_retry(task_id: str) -> Selection:
+    """A task with its command, to be submitted anew."""
+    return select(
+        task.c.task_id,
+        task.c.operation,
+        task.c.status,
+        task.c.command,
+        task.c.webhook_url,
+        task.c.submitted_by,
+    ).where(task.c.task_id == task_id)
+
+
+# --- retention ---
+
+
+def purge(ended_before: datetime, limit: int) -> Delete:
+    """Deletes some of the tasks that ended before, with their idempotency keys; never one that has not ended.
+
+    A task whose announcement is still to be delivered stays. Index: ix_task_finished_at.
+    """
+    pending = exists().where(delivery.c.task_id == task.c.task_id, delivery.c.status == "pending")
+    old = (
+        select(task.c.task_id)
+        .where(task.c.finished_at < ended_before, ~pending)
+        .order_by(task.c.finished_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .subquery()
+    )
+    return delete(task).where(task.c.task_id.in_(select(old.c.task_id)))
 
 
 # --- sweeping ---

@@ -1,0 +1,139 @@
+"""``/tasks``: cancelling what has not ended, and trying again what failed."""
+
+import asyncio
+from typing import Any
+
+from litestar import Request, Response, Router, post
+from litestar.di import NamedDependency
+
+from api.headers import preference
+from api.openapi import submission_operation
+from api.reads import Reads
+from api.routes.bodies import json_body
+from api.routes.tasks import relation, row_of, view_of
+from api.submission import Asked, Submitter
+from api.waiting import Waiting
+from shared.contract.tasks import TaskFilter, TasksCancelled, TasksRetried, TaskView, decode_filter
+from shared.domain.problems import Refusal, TaskNotFailed
+from shared.domain.rights import Principal, authorise, is_allowed
+from shared.domain.tasks import OPEN, Status
+from shared.encryption.keyring import Keyring
+from shared.encryption.sealing import Binding, open_text
+from shared.messaging.rings import Bell
+from shared.operations import command_from
+from shared.runtime.clock import now
+from shared.store import tasks
+
+CANCEL_WAIT_S = 5.0
+MAX_BULK = 100
+
+_Request = Request[Principal, Any, Any]
+_Reads = NamedDependency[Reads]
+_Submitter = NamedDependency[Submitter]
+_FAILED: list[Status] = ["failed"]
+
+
+@post("/tasks/{task_id:str}/cancel", status_code=200, summary="Cancel a task", tags=["tasks"])
+async def cancel_task(
+    request: _Request,
+    task_id: str,
+    reads: _Reads,
+    waiting: NamedDependency[Waiting],
+    keyring: NamedDependency[Keyring],
+    bell: NamedDependency[Bell],
+) -> Response[TaskView]:
+    """A queued task ends without any effect, a running one at its next step, an ended one stays as it is.
+
+    Waits a moment for it to be so; `cancel_requested_at` says that it was asked for.
+    """
+    row = await row_of(reads, request.user, task_id)
+    authorise(request.user, "task.cancel", relation(request.user, row))
+    wait_s = preference(request.headers.get("prefer"), CANCEL_WAIT_S).wait_s
+    with waiting.watch(row.task_id) as watch:
+        requested = await reads.changed(tasks.request_cancel([row.task_id], now()))
+        if requested:
+            bell.ring([row.task_id])
+            await watch.ended(CANCEL_WAIT_S if wait_s is None else wait_s)
+    row = await row_of(reads, request.user, task_id)
+    return Response(await view_of(reads, keyring, row), headers={"ETag": f'"{row.version}"'})
+
+
+@post(
+    "/tasks/cancel",
+    status_code=200,
+    operation_class=submission_operation(TaskFilter),
+    summary="Cancel tasks by filter",
+    tags=["tasks"],
+)
+async def cancel_tasks(request: _Request, reads: _Reads, bell: NamedDependency[Bell]) -> TasksCancelled:
+    """Asks for it; each task says with its status when it is so."""
+    task_ids, has_more = await _matching(request, reads, list(OPEN), "task.cancel")
+    requested = [row.task_id for row in await reads.changed(tasks.request_cancel(task_ids, now()))]
+    if requested:
+        bell.ring(requested)
+    return TasksCancelled(task_ids=requested, has_more=has_more)
+
+
+@post("/tasks/{task_id:str}/retry", status_code=202, summary="Try a failed task again", tags=["tasks"])
+async def retry_task(request: _Request, task_id: str, reads: _Reads, submitter: _Submitter) -> Response[Any]:
+    """Submits its command anew, with the rights of whoever asks now; the new task names the old one in `retry_of`."""
+    row = await row_of(reads, request.user, task_id)
+    authorise(request.user, "task.retry", relation(request.user, row))
+    return await submitter.submit(request, await _asked_again(reads, submitter, row.task_id))
+
+
+@post(
+    "/tasks/retry",
+    status_code=200,
+    operation_class=submission_operation(TaskFilter),
+    summary="Try failed tasks again by filter",
+    tags=["tasks"],
+)
+async def retry_tasks(request: _Request, reads: _Reads, submitter: _Submitter) -> TasksRetried:
+    """In the order in which they were accepted first. A task that was tried again before is recognised."""
+    task_ids, has_more = await _matching(request, reads, _FAILED, "task.retry")
+    outcomes = await asyncio.gather(*(_retried(request, reads, submitter, task_id) for task_id in task_ids))
+    pairs = list(zip(task_ids, outcomes, strict=True))
+    return TasksRetried(
+        tasks={old: new for old, new in pairs if isinstance(new, str)},
+        refused={old: str(refusal) for old, refusal in pairs if isinstance(refusal, Refusal)},
+        has_more=has_more,
+    )
+
+
+async def _matching(request: _Request, reads: Reads, status: list[Status], right: str) -> tuple[list[str], bool]:
+    given = decode_filter(await json_body(request)).given()
+    submitted_by = given.pop("submitted_by", None)
+    if not is_allowed(request.user, right, "other"):
+        authorise(request.user, right, "own")
+        submitted_by = request.user.user_id
+    found = await reads.rows(tasks.matching(status, limit=MAX_BULK + 1, submitted_by=submitted_by, **given))
+    return [row.task_id for row in found[:MAX_BULK]], len(found) > MAX_BULK
+
+
+async def _retried(request: _Request, reads: Reads, submitter: Submitter, task_id: str) -> str | Refusal:
+    try:
+        return await submitter.accept(request, await _asked_again(reads, submitter, task_id))
+    except Refusal as refusal:
+        return refusal
+
+
+async def _asked_again(reads: Reads, submitter: Submitter, task_id: str) -> Asked:
+    """Raises TaskNotFailed."""
+    row = await reads.row(tasks.to_retry(task_id))
+    if row is None or row.status not in ("failed", "cancelled") or row.command is None:
+        raise TaskNotFailed("unknown" if row is None else row.status)
+    url = row.webhook_url
+    if url is not None:
+        url = open_text(submitter.keyring, Binding("task", task_id), url, "webhook_url")
+    return Asked(
+        operation=row.operation,
+        command=command_from(row.operation, row.command),
+        body=("retry", task_id),
+        names_object=True,
+        retry_of=task_id,
+        webhook_url=url,
+    )
+
+
+router = Router("/", route_handlers=[cancel_task, cancel_tasks, retry_task, retry_tasks])
