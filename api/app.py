@@ -76,7 +76,7 @@ def create_app(settings: Settings) -> Litestar:
             audit.router,
             webhooks.router,
         ],
-        guards=[Authenticator(settings.master_key.reveal()).guard],
+        middleware=[Authenticator(settings.master_key.reveal()).before],
     )
     values = {
         "submitter": submitter,
