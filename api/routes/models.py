@@ -28,7 +28,6 @@ from shared.contract.models import (
 from shared.domain.models import BlockModel, DeleteModel, RollbackModel, UnblockModel
 from shared.domain.rights import Principal
 from shared.encryption.sealing import Binding, seal_document
-from shared.encryption.sensitivity import is_sensitive_name
 from shared.operations import Command
 from shared.runtime.clock import new_id
 
@@ -140,8 +139,7 @@ async def rollback_model(request: _Request, model_id: str, submitter: _Submitter
 async def _submit_update(request: _Request, submitter: Submitter, body: ModelChange, model_id: str) -> Response[Any]:
     command = to_update(body, model_id, if_match(request.headers.get("if-match")))
     sealed = seal_document(submitter.keyring, Binding("model", model_id), command.set_params)
-    has_secret = any(is_sensitive_name(name) for name in command.set_params)
-    command = msgspec.structs.replace(command, set_params=sealed, has_secret=has_secret)
+    command = msgspec.structs.replace(command, set_params=sealed)
     asked = Asked(operation="model.update", command=command, body=(model_id, body, command.if_match), names_object=True)
     return await submitter.submit(request, asked)
 

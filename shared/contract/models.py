@@ -50,11 +50,8 @@ def normalised(request: NewModel) -> NewModel:
     params = checked_params(request.litellm_params, errors)
     info = checked_info(request.model_info or {}, errors)
     errors.extend(unstorable(request.model_name, "model_name"))
-    errors.extend(unstorable(params, "litellm_params"))
     errors.extend(unstorable(info, "model_info"))
-    errors.extend(masked_values(params))
-    if errors:
-        raise InvalidRequest(*errors)
+    _refuse_any([*errors, *_unfit(params)])
     return msgspec.structs.replace(request, litellm_params=params, model_info=info, blocked=bool(request.blocked))
 
 
@@ -128,15 +125,13 @@ def decode_change(body: bytes) -> ModelChange:
     params = {name: typed(name, value, errors) for name, value in given.items()}
     info = checked_info(request.model_info or {}, errors)
     info = {**info, **{name: None for name, value in (request.model_info or {}).items() if value is None}}
-    errors.extend(unstorable((request.model_name, request.litellm_params_to_remove), "model_name"))
-    errors.extend(unstorable(params, "litellm_params"))
+    model_id = None if request.id in ("", None) else str(request.id)
+    errors.extend(unstorable(request.model_name, "model_name"))
+    errors.extend(unstorable(request.litellm_params_to_remove, "litellm_params_to_remove"))
     errors.extend(unstorable(info, "model_info"))
-    errors.extend(masked_values(params))
-    if errors:
-        raise InvalidRequest(*errors)
-    return msgspec.structs.replace(
-        request, litellm_params=params, model_info=info, id=None if request.id in ("", None) else str(request.id)
-    )
+    errors.extend(unstorable(model_id, "id"))
+    _refuse_any([*errors, *_unfit(params)])
+    return msgspec.structs.replace(request, litellm_params=params, model_info=info, id=model_id)
 
 
 def changed_id(request: ModelChange) -> str:
@@ -168,12 +163,16 @@ def to_update(request: ModelChange, model_id: str, if_match: str | None) -> Upda
 
 def decode_id(body: bytes) -> str:
     """Raises InvalidRequest."""
-    return str(decode(_model_id, body).id)
+    model_id = str(decode(_model_id, body).id)
+    _refuse_any(list(unstorable(model_id, "id")))
+    return model_id
 
 
 def decode_id_to_block(body: bytes) -> str:
     """Raises InvalidRequest."""
-    return str(decode(_model_id_to_block, body).model_id)
+    model_id = str(decode(_model_id_to_block, body).model_id)
+    _refuse_any(list(unstorable(model_id, "model_id")))
+    return model_id
 
 
 def decode_rollback(body: bytes) -> int:
@@ -244,6 +243,7 @@ def entry(document: Mapping[str, Any]) -> Document:
         "model_name": document["public_name"] or document["model_name"],
         "litellm_params": document["litellm_params"],
         "model_info": {
+            **prices(document["litellm_params"]),
             **document["model_info"],
             "id": document["model_id"],
             "db_model": True,
@@ -254,6 +254,21 @@ def entry(document: Mapping[str, Any]) -> Document:
             "updated_by": document["updated_by"],
         },
     }
+
+
+def prices(params: Mapping[str, Any]) -> Document:
+    """What LiteLLM's readers look for in ``model_info``, wherever it was set."""
+    return {name: value for name, value in params.items() if "cost_per_" in name}
+
+
+def _unfit(params: Document) -> list[FieldError]:
+    """What of the parameters cannot be stored, or must not be."""
+    return list(unstorable(params, "litellm_params")) or list(masked_values(params))
+
+
+def _refuse_any(errors: list[FieldError]) -> None:
+    if errors:
+        raise InvalidRequest(*errors)
 
 
 def _own(info: Document) -> Document:

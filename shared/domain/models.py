@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from shared.domain.decision import Change, Context, Decision, Document, Event, Installation, ObjectRef, State
+from shared.domain.destinations import first_destination, holds_secret
 from shared.domain.problems import (
     ModelExists,
     ModelInConfig,
@@ -22,8 +23,6 @@ from shared.domain.tasks import Line
 OBJECT_TYPE = "model"
 REVISION_TYPE = "model_revision"
 
-# Where a model's calls go: whoever changes one of these would have the stored key sent somewhere else.
-DESTINATIONS = frozenset(("api_base", "base_url", "api_host", "custom_llm_provider", "aws_bedrock_runtime_endpoint"))
 # Restored by a rollback; ids, team, version and times stay what they are.
 _RESTORED = ("model_name", "public_name", "litellm_params", "model_info", "blocked")
 
@@ -69,8 +68,6 @@ class UpdateModel(msgspec.Struct, frozen=True, kw_only=True, tag="model.update",
     remove_info: tuple[str, ...] = ()
     team_id: str | None = None
     blocked: bool | None = None
-    has_secret: bool = False
-    """Whether ``set_params`` gives a secret anew; judged when accepting, since the values are sealed."""
     if_match: str | None = None
 
 
@@ -175,11 +172,10 @@ def update(state: State, command: UpdateModel, context: Context) -> Decision:
     before = _existing(state, command, context)
     if command.team_id is not None and command.team_id != before.team_id:
         raise TeamNotFound(command.team_id)
-    if context.principal.role != "proxy_admin" and not command.has_secret:
-        _refuse_new_destination(command)
-    is_rename = command.model_name not in (None, before.model_name)
+    if context.principal.role != "proxy_admin":
+        _refuse_new_destination(before, command, context)
     fields: dict[str, Any] = {}
-    if is_rename:
+    if command.model_name not in (None, before.model_name):
         fields["model_name"] = command.model_name
     if command.set_params or _has_any(before.litellm_params, command.remove_params):
         fields["litellm_params"] = _merged(before.litellm_params, command.set_params, command.remove_params)
@@ -207,7 +203,8 @@ def rollback(state: State, command: RollbackModel, context: Context) -> Decision
     """Raises ModelInConfig, ModelNotFound, PreconditionFailed, VersionNotFound."""
     before = _existing(state, command, context)
     earlier: Model | None = state[revision_ref(command.model_id, command.to_version)]
-    if earlier is None:
+    # Under this number there may be a version of a model that was deleted, and whose id this one took.
+    if earlier is None or earlier.created_at != before.created_at:
         raise VersionNotFound(command.model_id, command.to_version)
     fields = {name: getattr(earlier, name) for name in _RESTORED if getattr(earlier, name) != getattr(before, name)}
     return _changed("rolled_back", before, fields, context)
@@ -250,10 +247,13 @@ def _require_editable(model_id: str, installation: Installation) -> None:
         raise ModelInConfig(model_id)
 
 
-def _refuse_new_destination(command: UpdateModel) -> None:
-    named = DESTINATIONS.intersection((*command.set_params, *command.remove_params))
-    if named:
-        raise SecretNeeded(f"litellm_params.{min(named)}")
+def _refuse_new_destination(before: Model, command: UpdateModel, context: Context) -> None:
+    """Unless every secret that is stored is given again, or removed."""
+    named = {*command.set_params, *command.remove_params}
+    destination = first_destination(named)
+    kept = {name: value for name, value in before.litellm_params.items() if name not in named}
+    if destination is not None and holds_secret(kept, context.is_secret_name):
+        raise SecretNeeded(f"litellm_params.{destination}")
 
 
 def _has_any(document: Document, names: tuple[str, ...]) -> bool:
