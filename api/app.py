@@ -67,7 +67,7 @@ def create_app(settings: Settings) -> Litestar:
     authenticated = Router(
         "/",
         route_handlers=[models.router, model_reads.router, tasks.router, audit.router, webhooks.router],
-        guards=[Authenticator(settings.master_key.reveal()).guard],
+        middleware=[Authenticator(settings.master_key.reveal()).before],
     )
     values = {
         "submitter": submitter,

@@ -6,8 +6,8 @@ from sqlalchemy import Executable
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from shared.domain.problems import Unavailable
-from shared.store.engines import is_transient
+from shared.domain.problems import InvalidQuery, Unavailable
+from shared.store.engines import is_transient, is_unstorable_text
 from shared.store.rows import AnyRow, Selection
 
 
@@ -39,4 +39,6 @@ class Reads:
 
 def translated(error: Exception) -> Exception:
     """A failure that passes by itself is the client's to repeat; anything else is a bug and stays what it is."""
+    if is_unstorable_text(error):
+        return InvalidQuery("query", "holds a NUL, which no text here has")
     return Unavailable() if is_transient(error) else error

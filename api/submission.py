@@ -12,6 +12,7 @@ from api.errors import answer
 from api.headers import Preference, idempotency_key, origin, preference
 from api.presentation import instant, result_etag, task_result, task_view
 from api.reads import Reads
+from api.responses import JsonAnswer
 from api.waiting import Waiting
 from shared.contract.tasks import TaskView, WebhookView
 from shared.domain.acceptance import Submission
@@ -174,7 +175,7 @@ class Submitter:
         tag = result_etag(row)
         if tag is not None:
             headers["ETag"] = tag
-        return Response(task_result(self.keyring, row), status_code=200, headers=headers)
+        return JsonAnswer(task_result(self.keyring, row), status_code=200, headers=headers)
 
 
 def _headers(task_id: str, preferred: Preference) -> dict[str, str]:
@@ -184,10 +185,10 @@ def _headers(task_id: str, preferred: Preference) -> dict[str, str]:
     return headers
 
 
-def _accepted(view: TaskView, headers: dict[str, str]) -> Response[TaskView]:
+def _accepted(view: TaskView, headers: dict[str, str]) -> JsonAnswer:
     if not view.has_ended:
         headers = {**headers, "Retry-After": str(RETRY_AFTER_S)}
-    return Response(view, status_code=202, headers=headers)
+    return JsonAnswer(view, status_code=202, headers=headers)
 
 
 def _fresh(row: NewTask, webhook_url: str | None) -> TaskView:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from shared.contract.decoding import decode, unstorable
+from shared.contract.decoding import decode, may_be_unstorable, unstorable
 from shared.contract.parameters import check_provider_model, checked_info, checked_params, masked_values, typed
 from shared.domain.models import CreateModel, UpdateModel
 from shared.domain.problems import FieldError, InvalidRequest
@@ -37,11 +37,13 @@ _new_model = msgspec.json.Decoder(NewModel)
 
 def decode_new_model(body: bytes) -> NewModel:
     """Raises InvalidRequest."""
-    return normalised(decode(_new_model, body))
+    return normalised(decode(_new_model, body), may_be_unfit=may_be_unstorable(body))
 
 
-def normalised(request: NewModel) -> NewModel:
+def normalised(request: NewModel, *, may_be_unfit: bool = True) -> NewModel:
     """In one form: numeric strings are numbers, an id of ``""`` is absent, 77 is ``"77"``.
+
+    ``may_be_unfit`` is false where it is known that all of it can be stored.
 
     Raises:
         InvalidRequest: names every field that is wrong.
@@ -49,10 +51,15 @@ def normalised(request: NewModel) -> NewModel:
     errors: list[FieldError] = []
     params = checked_params(request.litellm_params, errors)
     info = checked_info(request.model_info or {}, errors)
-    errors.extend(unstorable(request.model_name, "model_name"))
-    errors.extend(unstorable(info, "model_info"))
-    _refuse_any([*errors, *_unfit(params)])
-    return msgspec.structs.replace(request, litellm_params=params, model_info=info, blocked=bool(request.blocked))
+    if may_be_unfit:
+        errors.extend(unstorable(request.model_name, "model_name"))
+        errors.extend(unstorable(params, "litellm_params"))
+        errors.extend(unstorable(info, "model_info"))
+    _refuse_any(errors)
+    _refuse_any(list(masked_values(params)))
+    return NewModel(
+        model_name=request.model_name, litellm_params=params, model_info=info, blocked=bool(request.blocked)
+    )
 
 
 def to_command(request: NewModel, new_id: str) -> CreateModel:
@@ -129,8 +136,9 @@ def decode_change(body: bytes) -> ModelChange:
     errors.extend(unstorable(request.model_name, "model_name"))
     errors.extend(unstorable(request.litellm_params_to_remove, "litellm_params_to_remove"))
     errors.extend(unstorable(info, "model_info"))
-    errors.extend(unstorable(model_id, "id"))
-    _refuse_any([*errors, *_unfit(params)])
+    errors.extend(unstorable(params, "litellm_params"))
+    _refuse_any(errors)
+    _refuse_any(list(masked_values(params)))
     return msgspec.structs.replace(request, litellm_params=params, model_info=info, id=model_id)
 
 
@@ -143,7 +151,7 @@ def changed_id(request: ModelChange) -> str:
     model_id = (request.model_info or {}).get("id") or request.id
     if not model_id:
         raise InvalidRequest(FieldError("model_info.id", "is required"))
-    return str(model_id)
+    return fit_id(str(model_id), "id")
 
 
 def to_update(request: ModelChange, model_id: str, if_match: str | None) -> UpdateModel:
@@ -163,15 +171,17 @@ def to_update(request: ModelChange, model_id: str, if_match: str | None) -> Upda
 
 def decode_id(body: bytes) -> str:
     """Raises InvalidRequest."""
-    model_id = str(decode(_model_id, body).id)
-    _refuse_any(list(unstorable(model_id, "id")))
-    return model_id
+    return fit_id(str(decode(_model_id, body).id), "id")
 
 
 def decode_id_to_block(body: bytes) -> str:
     """Raises InvalidRequest."""
-    model_id = str(decode(_model_id_to_block, body).model_id)
-    _refuse_any(list(unstorable(model_id, "model_id")))
+    return fit_id(str(decode(_model_id_to_block, body).model_id), "model_id")
+
+
+def fit_id(model_id: str, field: str = "model_id") -> str:
+    """Raises InvalidRequest for what can be no id."""
+    _refuse_any(list(unstorable(model_id, field)))
     return model_id
 
 
@@ -259,11 +269,6 @@ def entry(document: Mapping[str, Any]) -> Document:
 def prices(params: Mapping[str, Any]) -> Document:
     """What LiteLLM's readers look for in ``model_info``, wherever it was set."""
     return {name: value for name, value in params.items() if "cost_per_" in name}
-
-
-def _unfit(params: Document) -> list[FieldError]:
-    """What of the parameters cannot be stored, or must not be."""
-    return list(unstorable(params, "litellm_params")) or list(masked_values(params))
 
 
 def _refuse_any(errors: list[FieldError]) -> None:
