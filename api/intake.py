@@ -13,7 +13,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from api.reads import translated
+from api.reads import or_on_a_new_connection, single_statements, translated
 from shared.domain.acceptance import Key, Known, Submission
 from shared.domain.decision import ObjectRef
 from shared.domain.problems import Refusal
@@ -41,6 +41,7 @@ class Intake:
 
     def __init__(self, engine: AsyncEngine, ring: Callable[[list[str]], None]) -> None:
         self._engine = engine
+        self._single_statements = single_statements(engine)
         self._ring = ring
         self._pending: list[tuple[Request, asyncio.Future[str]]] = []
         self._flusher: asyncio.Task[None] | None = None
@@ -64,7 +65,7 @@ class Intake:
 
     async def _flush(self, group: list[tuple[Request, asyncio.Future[str]]]) -> None:
         try:
-            outcomes = await self._commit([request for request, _ in group])
+            outcomes = await or_on_a_new_connection(lambda: self._commit([request for request, _ in group]))
         except (SQLAlchemyError, OSError) as error:
             if isinstance(error, DBAPIError) and not is_transient(error) and len(group) > 1:
                 # One row that the database refuses must not take the others with it.
@@ -92,17 +93,21 @@ class Intake:
             self._ring(own)
 
     async def _commit(self, requests: list[Request]) -> list[str | Exception]:
+        """May be repeated: rows that were committed unheard are recognised by their ids."""
+        contested = [request for request in requests if request.is_contested]
+        if not contested:
+            async with self._single_statements.connect() as connection:
+                return await _insert(connection, requests, Known({}, {}))
         async with self._engine.begin() as connection:
-            known = await _known(connection, [request for request in requests if request.is_contested])
-            outcomes = [_outcome(known, request) for request in requests]
-            rows = [
-                request.row
-                for request, outcome in zip(requests, outcomes, strict=True)
-                if outcome == request.row.task_id
-            ]
-            if rows:
-                await connection.execute(tasks.insert_tasks(), packed(rows))
-        return outcomes
+            return await _insert(connection, requests, await _known(connection, contested))
+
+
+async def _insert(connection: AsyncConnection, requests: list[Request], known: Known) -> list[str | Exception]:
+    outcomes = [_outcome(known, request) for request in requests]
+    rows = [request.row for request, outcome in zip(requests, outcomes, strict=True) if outcome == request.row.task_id]
+    if rows:
+        await connection.execute(tasks.insert_tasks(), packed(rows))
+    return outcomes
 
 
 def _outcome(known: Known, request: Request) -> str | Exception:
@@ -114,8 +119,6 @@ def _outcome(known: Known, request: Request) -> str | Exception:
 
 async def _known(connection: AsyncConnection, requests: list[Request]) -> Known:
     """Locks the lines and keys that these requests name, then reads what was accepted for them before."""
-    if not requests:
-        return Known({}, {})
     submissions = [request.submission for request in requests]
     await connection.execute(tasks.lock_lines(), {"keys": _lock_keys(submissions)})
     return Known(await _accepted_keys(connection, submissions), await _lines(connection, submissions))

@@ -1,25 +1,32 @@
 """Runs the store's selects on the API's engine."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from sqlalchemy import Executable
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.domain.problems import InvalidQuery, Unavailable
 from shared.store.engines import is_transient, is_unstorable_text
 from shared.store.rows import AnyRow, Selection
 
+T = TypeVar("T")
+
 
 class Reads:
     def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+        self._engine = single_statements(engine)
 
     async def rows(self, statement: Selection) -> Sequence[AnyRow]:
         """Raises Unavailable."""
-        try:
+
+        async def read() -> Sequence[AnyRow]:
             async with self._engine.connect() as connection:
                 return (await connection.execute(statement)).all()
+
+        try:
+            return await or_on_a_new_connection(read)
         except (SQLAlchemyError, OSError) as error:
             raise translated(error) from error
 
@@ -29,12 +36,34 @@ class Reads:
         return rows[0] if rows else None
 
     async def write(self, statement: Executable) -> None:
-        """For the few rows that belong to nobody's line. Raises Unavailable."""
-        try:
-            async with self._engine.begin() as connection:
+        """For the few rows that belong to nobody's line; a statement that may be repeated. Raises Unavailable."""
+
+        async def write() -> None:
+            async with self._engine.connect() as connection:
                 await connection.execute(statement)
+
+        try:
+            await or_on_a_new_connection(write)
         except (SQLAlchemyError, OSError) as error:
             raise translated(error) from error
+
+
+def single_statements(engine: AsyncEngine) -> AsyncEngine:
+    """The same connections without BEGIN and COMMIT: two round trips less where one statement is all."""
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+async def or_on_a_new_connection(work: Callable[[], Awaitable[T]]) -> T:
+    """Do it, and once more if the connection was lost, which may have been long ago: only its use shows it.
+
+    What is done must be harmless to repeat, because the first time may have been a success that nobody heard of.
+    """
+    try:
+        return await work()
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+    return await work()
 
 
 def translated(error: Exception) -> Exception:

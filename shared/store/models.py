@@ -1,6 +1,7 @@
 """Statements on models and their revisions."""
 
 from datetime import datetime
+from functools import cache
 from typing import Any, Literal
 
 import msgspec
@@ -151,6 +152,7 @@ def names() -> Selection:
     return select(_shown_name.label("name")).distinct().order_by(_shown_name)
 
 
+@cache
 def save() -> Insert:
     """Writes the new states of models. Parameter: ``packed(list[StoredModel])``."""
     statement = insert_rows(model, *_COLUMNS)
@@ -173,6 +175,7 @@ def at_revision(state: Model, revision: int) -> StoredModel:
 # --- revisions ---
 
 
+@cache
 def keep_revisions() -> Insert:
     """Parameter: ``packed(list[ModelRevision])``."""
     return insert_rows(model_revision, *ModelRevision.__struct_fields__)
