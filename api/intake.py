@@ -13,23 +13,17 @@ import structlog
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from api.reads import translated
+from api.reads import or_on_a_new_connection, single_statements, translated
 from shared.domain.acceptance import Key, Known, Submission
 from shared.domain.decision import ObjectRef
 from shared.domain.problems import Refusal
 from shared.domain.tasks import Line, OpenTask
 from shared.store import credentials, models, tasks
 from shared.store.engines import is_transient
-from shared.store.rows import Selection, packed
+from shared.store.rows import AnyRow, packed
 from shared.store.tasks import NewTask
 
 MAX_GROUP = 200
-
-# Which ids of each type are stored.
-_KNOWN: dict[str, Callable[[list[str]], Selection]] = {
-    "model": models.known_ids,
-    "credential": credentials.known_names,
-}
 
 _log = structlog.get_logger(__name__)
 
@@ -47,6 +41,7 @@ class Intake:
 
     def __init__(self, engine: AsyncEngine, ring: Callable[[list[str]], None]) -> None:
         self._engine = engine
+        self._single_statements = single_statements(engine)
         self._ring = ring
         self._pending: list[tuple[Request, asyncio.Future[str]]] = []
         self._flusher: asyncio.Task[None] | None = None
@@ -70,7 +65,7 @@ class Intake:
 
     async def _flush(self, group: list[tuple[Request, asyncio.Future[str]]]) -> None:
         try:
-            outcomes = await self._commit([request for request, _ in group])
+            outcomes = await or_on_a_new_connection(lambda: self._commit([request for request, _ in group]))
         except (SQLAlchemyError, OSError) as error:
             if isinstance(error, DBAPIError) and not is_transient(error) and len(group) > 1:
                 # One row that the database refuses must not take the others with it.
@@ -98,17 +93,21 @@ class Intake:
             self._ring(own)
 
     async def _commit(self, requests: list[Request]) -> list[str | Exception]:
+        """May be repeated: rows that were committed unheard are recognised by their ids."""
+        contested = [request for request in requests if request.is_contested]
+        if not contested:
+            async with self._single_statements.connect() as connection:
+                return await _insert(connection, requests, Known({}, {}))
         async with self._engine.begin() as connection:
-            known = await _known(connection, [request for request in requests if request.is_contested])
-            outcomes = [_outcome(known, request) for request in requests]
-            rows = [
-                request.row
-                for request, outcome in zip(requests, outcomes, strict=True)
-                if outcome == request.row.task_id
-            ]
-            if rows:
-                await connection.execute(tasks.insert_tasks(), packed(rows))
-        return outcomes
+            return await _insert(connection, requests, await _known(connection, contested))
+
+
+async def _insert(connection: AsyncConnection, requests: list[Request], known: Known) -> list[str | Exception]:
+    outcomes = [_outcome(known, request) for request in requests]
+    rows = [request.row for request, outcome in zip(requests, outcomes, strict=True) if outcome == request.row.task_id]
+    if rows:
+        await connection.execute(tasks.insert_tasks(), packed(rows))
+    return outcomes
 
 
 def _outcome(known: Known, request: Request) -> str | Exception:
@@ -120,8 +119,6 @@ def _outcome(known: Known, request: Request) -> str | Exception:
 
 async def _known(connection: AsyncConnection, requests: list[Request]) -> Known:
     """Locks the lines and keys that these requests name, then reads what was accepted for them before."""
-    if not requests:
-        return Known({}, {})
     submissions = [request.submission for request in requests]
     await connection.execute(tasks.lock_lines(), {"keys": _lock_keys(submissions)})
     return Known(await _accepted_keys(connection, submissions), await _lines(connection, submissions))
@@ -142,12 +139,29 @@ async def _lines(connection: AsyncConnection, submissions: list[Submission]) -> 
         waiting[ObjectRef(row.object_type, row.object_id)].append(
             OpenTask(task_id=row.task_id, operation=row.operation, digest=row.digest, submitted_by=row.submitted_by)
         )
-    stored: set[ObjectRef] = set()
-    for object_type, known in _KNOWN.items():
-        ids = [ref.object_id for ref in refs if ref.object_type == object_type]
-        if ids:
-            stored |= {ObjectRef(object_type, row[0]) for row in await connection.execute(known(ids))}
-    return {ref: Line(is_stored=ref in stored, waiting=tuple(waiting[ref])) for ref in refs}
+    created = await _creations(connection, refs)
+    names = [ref.object_id for ref in refs if ref.object_type == "credential"]
+    if names:
+        found = await connection.execute(credentials.known_names(names))
+        created |= {ObjectRef("credential", row.credential_name): None for row in found}
+    return {
+        ref: Line(is_stored=ref in created, created_by=created.get(ref), waiting=tuple(waiting[ref])) for ref in refs
+    }
+
+
+async def _creations(connection: AsyncConnection, refs: list[ObjectRef]) -> dict[ObjectRef, OpenTask | None]:
+    """The stored models among these objects, with the tasks that created them as far as those are kept."""
+    model_ids = [ref.object_id for ref in refs if ref.object_type == "model"]
+    if not model_ids:
+        return {}
+    found = await connection.execute(models.with_creation(model_ids))
+    return {ObjectRef("model", row.model_id): _creation(row) for row in found}
+
+
+def _creation(row: AnyRow) -> OpenTask | None:
+    if row.task_id is None:
+        return None
+    return OpenTask(task_id=row.task_id, operation="model.create", digest=row.digest, submitted_by=row.submitted_by)
 
 
 def _lock_keys(submissions: list[Submission]) -> list[int]:

@@ -37,7 +37,13 @@ def config_entry(model: ConfigModel) -> dict[str, Any]:
     return {
         "model_name": model.model_name,
         "litellm_params": without_secrets(model.litellm_params),
-        "model_info": {**model.model_info, "id": model.model_id, "db_model": False, "blocked": False},
+        "model_info": {
+            **model_contract.prices(model.litellm_params),
+            **model.model_info,
+            "id": model.model_id,
+            "db_model": False,
+            "blocked": False,
+        },
     }
 
 

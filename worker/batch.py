@@ -1,7 +1,7 @@
 """What a batch of claimed tasks comes to: every decision in order, as values to be saved. No I/O."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -13,6 +13,7 @@ from shared.domain.problems import Problem, Refusal
 from shared.domain.rights import authorise
 from shared.encryption.keyring import Keyring
 from shared.encryption.masking import without_secrets
+from shared.encryption.sensitivity import is_sensitive_name
 from shared.operations import OPERATIONS, Command
 from shared.outbox.routing import Routes, destinations, task_event
 from shared.runtime.clock import new_id
@@ -103,7 +104,12 @@ class Batch:
         """Raises Refusal. Rights are judged again: they may have been taken away since the task was accepted."""
         authorise(task.principal, task.operation)
         context = Context(
-            now=self._now, principal=task.principal, task_id=task.task_id, installation=self._installation
+            # Entity tags, and telling a model from a deleted one with its id, rely on distinct times.
+            now=self._now + timedelta(microseconds=self._change_count),
+            principal=task.principal,
+            task_id=task.task_id,
+            installation=self._installation,
+            is_secret_name=is_sensitive_name,
         )
         return OPERATIONS[task.operation].decide(self._objects, command, context)
 

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, Router, patch, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 
 from api.headers import if_match
 from api.openapi import submission_operation
@@ -22,13 +23,13 @@ from shared.contract.models import (
     decode_id_to_block,
     decode_new_model,
     decode_rollback,
+    fit_id,
     to_command,
     to_update,
 )
 from shared.domain.models import BlockModel, DeleteModel, RollbackModel, UnblockModel
 from shared.domain.rights import Principal
 from shared.encryption.sealing import Binding, seal_document
-from shared.encryption.sensitivity import is_sensitive_name
 from shared.operations import Command
 from shared.runtime.clock import new_id
 
@@ -79,9 +80,9 @@ async def update_model(request: _Request, submitter: _Submitter) -> Response[Any
     summary="Change a deployment",
     tags=["models"],
 )
-async def patch_model(request: _Request, model_id: str, submitter: _Submitter) -> Response[Any]:
+async def patch_model(request: _Request, model_id: FromPath[str], submitter: _Submitter) -> Response[Any]:
     """Changes what is named, and nothing else; `null` removes. The id never changes."""
-    return await _submit_update(request, submitter, decode_change(await json_body(request)), model_id)
+    return await _submit_update(request, submitter, decode_change(await json_body(request)), fit_id(model_id))
 
 
 @post(
@@ -130,18 +131,20 @@ async def unblock_model(request: _Request, submitter: _Submitter) -> Response[An
     summary="Make a deployment what it was",
     tags=["models"],
 )
-async def rollback_model(request: _Request, model_id: str, submitter: _Submitter) -> Response[Any]:
+async def rollback_model(request: _Request, model_id: FromPath[str], submitter: _Submitter) -> Response[Any]:
     """Restores an earlier version as a new one; `GET /model/{model_id}/history` lists them."""
-    version = decode_rollback(await json_body(request))
-    command = RollbackModel(model_id=model_id, to_version=version, if_match=if_match(request.headers.get("if-match")))
+    command = RollbackModel(
+        model_id=fit_id(model_id),
+        to_version=decode_rollback(await json_body(request)),
+        if_match=if_match(request.headers.get("if-match")),
+    )
     return await _submit(request, submitter, "model.rollback", command)
 
 
 async def _submit_update(request: _Request, submitter: Submitter, body: ModelChange, model_id: str) -> Response[Any]:
     command = to_update(body, model_id, if_match(request.headers.get("if-match")))
     sealed = seal_document(submitter.keyring, Binding("model", model_id), command.set_params)
-    has_secret = any(is_sensitive_name(name) for name in command.set_params)
-    command = msgspec.structs.replace(command, set_params=sealed, has_secret=has_secret)
+    command = msgspec.structs.replace(command, set_params=sealed)
     asked = Asked(operation="model.update", command=command, body=(model_id, body, command.if_match), names_object=True)
     return await submitter.submit(request, asked)
 

@@ -50,7 +50,7 @@ async def cancel_task(
     authorise(request.user, "task.cancel", relation(request.user, row))
     wait_s = preference(request.headers.get("prefer"), CANCEL_WAIT_S).wait_s
     with waiting.watch(row.task_id) as watch:
-        requested = await reads.changed(tasks.request_cancel([row.task_id], now()))
+        requested = await reads.write(tasks.request_cancel([row.task_id], now()))
         if requested:
             bell.ring([row.task_id])
             await watch.ended(CANCEL_WAIT_S if wait_s is None else wait_s)
@@ -68,7 +68,7 @@ async def cancel_task(
 async def cancel_tasks(request: _Request, reads: _Reads, bell: NamedDependency[Bell]) -> TasksCancelled:
     """Asks for it; each task says with its status when it is so."""
     task_ids, has_more = await _matching(request, reads, list(OPEN), "task.cancel")
-    requested = [row.task_id for row in await reads.changed(tasks.request_cancel(task_ids, now()))]
+    requested = [row.task_id for row in await reads.write(tasks.request_cancel(task_ids, now()))]
     if requested:
         bell.ring(requested)
     return TasksCancelled(task_ids=requested, has_more=has_more)

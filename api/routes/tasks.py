@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from litestar import Request, Response, Router, get
 from litestar.di import NamedDependency
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
 from api.presentation import task_view
@@ -30,19 +30,19 @@ RECONNECT_MS = 1000
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 _Request = Request[Principal, Any, Any]
-_Limit = Annotated[int, Parameter(ge=1, le=200)]
+_Limit = Annotated[int, QueryParameter(ge=1, le=200)]
 _StatusFilter = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
 
 @get("/tasks/{task_id:str}", summary="Show a task", tags=["tasks"])
 async def show_task(
     request: _Request,
-    task_id: str,
+    task_id: FromPath[str],
     reads: NamedDependency[Reads],
     waiting: NamedDependency[Waiting],
     keyring: NamedDependency[Keyring],
     wait: Annotated[
-        float | None, Parameter(ge=0, description="Answer when it has ended, or after this many seconds.")
+        float | None, QueryParameter(ge=0, description="Answer when it has ended, or after this many seconds.")
     ] = None,
 ) -> Response[TaskView]:
     """200 in every state, with `Retry-After` until it has ended. `ETag` changes with every move of the task."""
@@ -64,13 +64,13 @@ async def list_tasks(
     request: _Request,
     reads: NamedDependency[Reads],
     keyring: NamedDependency[Keyring],
-    status: _StatusFilter | None = None,
-    operation: str | None = None,
-    object_type: str | None = None,
-    object_id: str | None = None,
-    submitted_by: str | None = None,
+    status: FromQuery[_StatusFilter | None] = None,
+    operation: FromQuery[str | None] = None,
+    object_type: FromQuery[str | None] = None,
+    object_id: FromQuery[str | None] = None,
+    submitted_by: FromQuery[str | None] = None,
     limit: _Limit = 50,
-    cursor: str | None = None,
+    cursor: FromQuery[str | None] = None,
 ) -> TaskPage:
     filters = {"status": status, "operation": operation, "object_type": object_type, "object_id": object_id}
     mine_only = not is_allowed(request.user, "task.read", "other")
@@ -89,7 +89,7 @@ async def list_tasks(
 @get("/tasks/{task_id:str}/events", summary="Follow a task (server-sent events)", tags=["tasks"])
 async def follow_task(
     request: _Request,
-    task_id: str,
+    task_id: FromPath[str],
     reads: NamedDependency[Reads],
     waiting: NamedDependency[Waiting],
     keyring: NamedDependency[Keyring],

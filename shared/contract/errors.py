@@ -26,6 +26,12 @@ CATALOGUE: dict[str, ErrorKind] = {
     "invalid_query": ErrorKind(
         422, "invalid_request_error", "A query parameter is not valid", "Mend the parameter named in `param`."
     ),
+    "unusable_query": ErrorKind(
+        400,
+        "invalid_request_error",
+        "A query parameter cannot be used like this",
+        "Mend the parameter named in `param`.",
+    ),
     "not_authenticated": ErrorKind(
         401, "auth_error", "No valid key was given", "Send a key as `Authorization: Bearer sk-…` or `x-api-key: sk-…`."
     ),

@@ -37,11 +37,13 @@ _new_model = msgspec.json.Decoder(NewModel)
 
 def decode_new_model(body: bytes) -> NewModel:
     """Raises InvalidRequest."""
-    return normalised(decode(_new_model, body), look_for_unstorable=may_be_unstorable(body))
+    return normalised(decode(_new_model, body), may_be_unfit=may_be_unstorable(body))
 
 
-def normalised(request: NewModel, *, look_for_unstorable: bool = True) -> NewModel:
+def normalised(request: NewModel, *, may_be_unfit: bool = True) -> NewModel:
     """In one form: numeric strings are numbers, an id of ``""`` is absent, 77 is ``"77"``.
+
+    ``may_be_unfit`` is false where it is known that all of it can be stored.
 
     Raises:
         InvalidRequest: names every field that is wrong.
@@ -49,14 +51,15 @@ def normalised(request: NewModel, *, look_for_unstorable: bool = True) -> NewMod
     errors: list[FieldError] = []
     params = checked_params(request.litellm_params, errors)
     info = checked_info(request.model_info or {}, errors)
-    if look_for_unstorable:
+    if may_be_unfit:
         errors.extend(unstorable(request.model_name, "model_name"))
         errors.extend(unstorable(params, "litellm_params"))
         errors.extend(unstorable(info, "model_info"))
-    errors.extend(masked_values(params))
-    if errors:
-        raise InvalidRequest(*errors)
-    return msgspec.structs.replace(request, litellm_params=params, model_info=info, blocked=bool(request.blocked))
+    _refuse_any(errors)
+    _refuse_any(list(masked_values(params)))
+    return NewModel(
+        model_name=request.model_name, litellm_params=params, model_info=info, blocked=bool(request.blocked)
+    )
 
 
 def to_command(request: NewModel, new_id: str) -> CreateModel:
@@ -130,15 +133,14 @@ def decode_change(body: bytes) -> ModelChange:
     params = {name: typed(name, value, errors) for name, value in given.items()}
     info = checked_info(request.model_info or {}, errors)
     info = {**info, **{name: None for name, value in (request.model_info or {}).items() if value is None}}
-    errors.extend(unstorable((request.model_name, request.litellm_params_to_remove), "model_name"))
-    errors.extend(unstorable(params, "litellm_params"))
+    model_id = None if request.id in ("", None) else str(request.id)
+    errors.extend(unstorable(request.model_name, "model_name"))
+    errors.extend(unstorable(request.litellm_params_to_remove, "litellm_params_to_remove"))
     errors.extend(unstorable(info, "model_info"))
-    errors.extend(masked_values(params))
-    if errors:
-        raise InvalidRequest(*errors)
-    return msgspec.structs.replace(
-        request, litellm_params=params, model_info=info, id=None if request.id in ("", None) else str(request.id)
-    )
+    errors.extend(unstorable(params, "litellm_params"))
+    _refuse_any(errors)
+    _refuse_any(list(masked_values(params)))
+    return msgspec.structs.replace(request, litellm_params=params, model_info=info, id=model_id)
 
 
 def changed_id(request: ModelChange) -> str:
@@ -150,7 +152,7 @@ def changed_id(request: ModelChange) -> str:
     model_id = (request.model_info or {}).get("id") or request.id
     if not model_id:
         raise InvalidRequest(FieldError("model_info.id", "is required"))
-    return str(model_id)
+    return fit_id(str(model_id), "id")
 
 
 def to_update(request: ModelChange, model_id: str, if_match: str | None) -> UpdateModel:
@@ -171,12 +173,18 @@ def to_update(request: ModelChange, model_id: str, if_match: str | None) -> Upda
 
 def decode_id(body: bytes) -> str:
     """Raises InvalidRequest."""
-    return str(decode(_model_id, body).id)
+    return fit_id(str(decode(_model_id, body).id), "id")
 
 
 def decode_id_to_block(body: bytes) -> str:
     """Raises InvalidRequest."""
-    return str(decode(_model_id_to_block, body).model_id)
+    return fit_id(str(decode(_model_id_to_block, body).model_id), "model_id")
+
+
+def fit_id(model_id: str, field: str = "model_id") -> str:
+    """Raises InvalidRequest for what can be no id."""
+    _refuse_any(list(unstorable(model_id, field)))
+    return model_id
 
 
 def decode_rollback(body: bytes) -> int:
@@ -247,6 +255,7 @@ def entry(document: Mapping[str, Any]) -> Document:
         "model_name": document["public_name"] or document["model_name"],
         "litellm_params": document["litellm_params"],
         "model_info": {
+            **prices(document["litellm_params"]),
             **document["model_info"],
             "id": document["model_id"],
             "db_model": True,
@@ -257,6 +266,16 @@ def entry(document: Mapping[str, Any]) -> Document:
             "updated_by": document["updated_by"],
         },
     }
+
+
+def prices(params: Mapping[str, Any]) -> Document:
+    """What LiteLLM's readers look for in ``model_info``, wherever it was set."""
+    return {name: value for name, value in params.items() if "cost_per_" in name}
+
+
+def _refuse_any(errors: list[FieldError]) -> None:
+    if errors:
+        raise InvalidRequest(*errors)
 
 
 def _own(info: Document) -> Document:

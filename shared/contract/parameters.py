@@ -19,17 +19,24 @@ _SWITCHES = frozenset(
 # LiteLLM lets these hold a number or a text that it interprets itself.
 _NUMBER_OR_TEXT = frozenset(("timeout", "stream_timeout"))
 _TIERS = ("free", "paid")
-# Forms in which a secret is shown: LiteLLM's stars, this product's fingerprints and sealed texts.
-_MASKED = re.compile(r"\*{4,}|^fp:[A-Za-z0-9_-]{1,32}:[0-9a-f]{16}$|^pm1:[A-Za-z0-9_-]{1,32}:")
+# Forms in which a secret is shown: LiteLLM's stars, this product's fingerprints (alone, or behind what is shown of a
+# URL or a long text) and sealed texts.
+_MASKED = re.compile(
+    r"\S*\*{4,}\S*|(?:.* \()?fp:[A-Za-z0-9_-]{1,32}:[0-9a-f]{16}\)?|pm1:[A-Za-z0-9_-]{1,32}:.*", re.DOTALL
+)
 
 
-def masked_values(params: Document, at: str = "litellm_params") -> Iterator[FieldError]:
+def masked_values(value: Any, at: str = "litellm_params") -> Iterator[FieldError]:
     """Values that are the mask of a secret and not the secret: stored, they would replace it."""
-    for name, value in params.items():
-        if isinstance(value, str) and _MASKED.search(value):
-            yield FieldError(f"{at}.{name}", "is a masked value; send the real one, or leave it out to keep it")
-        elif isinstance(value, dict):
-            yield from masked_values(cast("Document", value), f"{at}.{name}")
+    if isinstance(value, str):
+        if _MASKED.fullmatch(value):
+            yield FieldError(at, "is a masked value; send the real one, or leave it out to keep it")
+    elif isinstance(value, dict):
+        for name, item in cast("Document", value).items():
+            yield from masked_values(item, f"{at}.{name}")
+    elif isinstance(value, list):
+        for position, item in enumerate(cast("list[Any]", value)):
+            yield from masked_values(item, f"{at}[{position}]")
 
 
 def check_provider_model(params: Document, errors: list[FieldError]) -> None:
@@ -38,11 +45,12 @@ def check_provider_model(params: Document, errors: list[FieldError]) -> None:
 
 
 def checked_params(params: Document, errors: list[FieldError]) -> Document:
-    if "model" not in params:
+    """Of a new model; what is null is absent."""
+    if params.get("model") is None:
         errors.append(FieldError("litellm_params.model", "is required"))
     else:
         check_provider_model(params, errors)
-    return {name: typed(name, value, errors) for name, value in params.items()}
+    return {name: typed(name, value, errors) for name, value in params.items() if value is not None}
 
 
 def typed(name: str, value: Any, errors: list[FieldError]) -> Any:
@@ -75,7 +83,8 @@ def _number(text: str, *, whole: bool) -> int | float | None:
 
 
 def checked_info(info: Document, errors: list[FieldError]) -> Document:
-    info = dict(info)
+    """Without what is null or, of ids, empty."""
+    info = {name: value for name, value in info.items() if value is not None}
     model_id = info.get("id")
     if isinstance(model_id, int) and not isinstance(model_id, bool):
         info["id"] = model_id = str(model_id)
@@ -87,6 +96,6 @@ def checked_info(info: Document, errors: list[FieldError]) -> Document:
         info.pop("team_id", None)
     elif not isinstance(info["team_id"], str):
         errors.append(FieldError("model_info.team_id", "must be a text"))
-    if info.get("tier") is not None and info["tier"] not in _TIERS:
+    if "tier" in info and info["tier"] not in _TIERS:
         errors.append(FieldError("model_info.tier", "must be free or paid"))
     return info

@@ -8,6 +8,7 @@ import msgspec
 
 from shared.domain import credentials
 from shared.domain.decision import Change, Context, Decision, Document, Event, Installation, ObjectRef, State
+from shared.domain.destinations import first_destination, holds_secret
 from shared.domain.problems import (
     ModelExists,
     ModelInConfig,
@@ -24,8 +25,6 @@ from shared.domain.tasks import Lines
 OBJECT_TYPE = "model"
 REVISION_TYPE = "model_revision"
 
-# Where a model's calls go: whoever changes one of these would have the stored key sent somewhere else.
-DESTINATIONS = frozenset(("api_base", "base_url", "api_host", "custom_llm_provider", "aws_bedrock_runtime_endpoint"))
 # Restored by a rollback; ids, team, version and times stay what they are.
 _RESTORED = ("model_name", "public_name", "litellm_params", "model_info", "credential_name", "blocked")
 
@@ -77,8 +76,6 @@ class UpdateModel(msgspec.Struct, frozen=True, kw_only=True, tag="model.update",
     credential_name: str | None = None
     """``litellm_params.litellm_credential_name`` in clear, if the update sets it."""
     blocked: bool | None = None
-    has_secret: bool = False
-    """Whether ``set_params`` gives a secret anew; judged when accepting, since the values are sealed."""
     if_match: str | None = None
 
 
@@ -193,8 +190,8 @@ def update(state: State, command: UpdateModel, context: Context) -> Decision:
     before = _existing(state, command, context)
     if command.team_id is not None and command.team_id != before.team_id:
         raise TeamNotFound(command.team_id)
-    if context.principal.role != "proxy_admin" and not command.has_secret:
-        _refuse_new_destination(command)
+    if context.principal.role != "proxy_admin":
+        _refuse_new_destination(before, command, context)
     _require_credential(command.credential_name, state)
     fields: dict[str, Any] = {}
     if command.model_name not in (None, before.model_name):
@@ -227,7 +224,8 @@ def rollback(state: State, command: RollbackModel, context: Context) -> Decision
     """Raises ModelInConfig, ModelNotFound, PreconditionFailed, VersionNotFound."""
     before = _existing(state, command, context)
     earlier: Model | None = state[revision_ref(command.model_id, command.to_version)]
-    if earlier is None:
+    # Under this number there may be a version of a model that was deleted, and whose id this one took.
+    if earlier is None or earlier.created_at != before.created_at:
         raise VersionNotFound(command.model_id, command.to_version)
     _require_credential(earlier.credential_name, state)
     fields = {name: getattr(earlier, name) for name in _RESTORED if getattr(earlier, name) != getattr(before, name)}
@@ -271,10 +269,13 @@ def _require_editable(model_id: str, installation: Installation) -> None:
         raise ModelInConfig(model_id)
 
 
-def _refuse_new_destination(command: UpdateModel) -> None:
-    named = DESTINATIONS.intersection((*command.set_params, *command.remove_params))
-    if named:
-        raise SecretNeeded(f"litellm_params.{min(named)}")
+def _refuse_new_destination(before: Model, command: UpdateModel, context: Context) -> None:
+    """Unless every secret that is stored is given again, or removed."""
+    named = {*command.set_params, *command.remove_params}
+    destination = first_destination(named)
+    kept = {name: value for name, value in before.litellm_params.items() if name not in named}
+    if destination is not None and holds_secret(kept, context.is_secret_name):
+        raise SecretNeeded(f"litellm_params.{destination}")
 
 
 def _check_credential(name: str | None, lines: Lines) -> None:

@@ -59,6 +59,16 @@ class InvalidQuery(Refusal):
         self.param = parameter
 
 
+class UnusableQuery(Refusal):
+    """Well formed, but asks for something that there is not; LiteLLM answers 400 here, not 422."""
+
+    code = "unusable_query"
+
+    def __init__(self, parameter: str, message: str) -> None:
+        super().__init__(message)
+        self.param = parameter
+
+
 class NotAuthenticated(Refusal):
     code = "not_authenticated"
 

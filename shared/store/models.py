@@ -1,15 +1,31 @@
 """Statements on models and their revisions."""
 
 from datetime import datetime
+from functools import cache
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import ARRAY, ColumnElement, Delete, Text, bindparam, delete, false, func, select, true, tuple_
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Delete,
+    Text,
+    and_,
+    bindparam,
+    delete,
+    false,
+    func,
+    literal,
+    not_,
+    select,
+    true,
+    tuple_,
+)
 from sqlalchemy.dialects.postgresql import Insert
 
 from shared.domain.models import Model
 from shared.store.rows import AnyRow, Selection, fields_of, insert_rows
-from shared.store.tables import head, model, model_revision
+from shared.store.tables import head, model, model_revision, task
 
 _FIELDS = Model.__struct_fields__
 _COLUMNS = (*_FIELDS, "revision")
@@ -20,7 +36,7 @@ _SORT_KEYS: dict[str, ColumnElement[Any]] = {
     "created_at": model.c.created_at,
     "updated_at": model.c.updated_at,
     "status": model.c.blocked,
-    "costs": model.c.model_info["input_cost_per_token"],
+    "costs": func.coalesce(model.c.model_info["input_cost_per_token"], model.c.litellm_params["input_cost_per_token"]),
 }
 
 
@@ -53,10 +69,12 @@ class ListFilter(msgspec.Struct, frozen=True, kw_only=True):
     blocked: bool | None = None
     wildcard_only: bool = False
     access_group: str | None = None
+    hidden_ids: tuple[str, ...] = ()
+    """Stored models that the configuration file has taken over. At most a handful."""
 
     @property
     def narrows(self) -> bool:
-        return self != ListFilter()
+        return msgspec.structs.replace(self, hidden_ids=()) != ListFilter()
 
 
 def by_ids(model_ids: list[str]) -> Selection:
@@ -74,6 +92,24 @@ def known_ids(model_ids: list[str]) -> Selection:
     return select(model.c.model_id).where(_is_one_of(model_ids))
 
 
+def with_creation(model_ids: list[str]) -> Selection:
+    """Which of these ids are stored, and the task that created each, if nothing has changed it since.
+
+    Index: three primary keys.
+    """
+    its_creation = and_(
+        model_revision.c.model_id == model.c.model_id,
+        model_revision.c.revision == model.c.revision,
+        model_revision.c.operation == literal("model.create"),
+    )
+    joined = model.outerjoin(model_revision, its_creation).outerjoin(task, task.c.task_id == model_revision.c.task_id)
+    return (
+        select(model.c.model_id, task.c.task_id, task.c.digest, task.c.submitted_by)
+        .select_from(joined)
+        .where(_is_one_of(model_ids))
+    )
+
+
 def everything() -> Selection:
     """All models, in the order of their creation."""
     return select(*(model.c[name] for name in _FIELDS)).order_by(model.c.created_at, model.c.model_id)
@@ -87,17 +123,28 @@ def of_group(name: str) -> Selection:
 def page(
     wanted: ListFilter, *, limit: int, offset: int, sort_by: str | None, sort_order: Literal["asc", "desc"]
 ) -> Selection:
-    """One page. Index: the one of the sort key, or ix_model_search for a search of three letters and more."""
+    """One page. Index: the one of the sort key, or ix_model_search for a search of three letters and more.
+
+    Sorting by ``costs`` or ``status`` reads all models that are wanted, and so does a filter that has no index.
+    """
     key = _SORT_KEYS.get(sort_by or "", model.c.created_at)
     order = (key, model.c.model_id) if sort_order == "asc" else (key.desc(), model.c.model_id.desc())
+    if sort_by == "costs":
+        # Whatever the direction, a model without a price comes after those with one.
+        order = (key.is_(None), *order)
     return _narrowed(select(*(model.c[name] for name in _FIELDS)), wanted).order_by(*order).limit(limit).offset(offset)
 
 
 def count(wanted: ListFilter) -> Selection:
     """How many there are; without a filter the worker has counted already."""
     if not wanted.narrows:
-        return select(head.c.model_count)
+        return select(head.c.model_count - len(wanted.hidden_ids))
     return _narrowed(select(func.count()).select_from(model), wanted)
+
+
+def is_group(name: str) -> Selection:
+    """A row if any model has this public name. Index: ix_model_shown_name."""
+    return select(model.c.model_id).where(_shown_name == name).limit(1)
 
 
 def names() -> Selection:
@@ -105,6 +152,7 @@ def names() -> Selection:
     return select(_shown_name.label("name")).distinct().order_by(_shown_name)
 
 
+@cache
 def save() -> Insert:
     """Writes the new states of models. Parameter: ``packed(list[StoredModel])``."""
     statement = insert_rows(model, *_COLUMNS)
@@ -127,6 +175,7 @@ def at_revision(state: Model, revision: int) -> StoredModel:
 # --- revisions ---
 
 
+@cache
 def keep_revisions() -> Insert:
     """Parameter: ``packed(list[ModelRevision])``."""
     return insert_rows(model_revision, *ModelRevision.__struct_fields__)
@@ -154,8 +203,8 @@ def revision_from_row(row: AnyRow) -> ModelRevision:
     return ModelRevision(**fields_of(row))
 
 
-def _is_one_of(model_ids: list[str]) -> ColumnElement[bool]:
-    return model.c.model_id == func.any(bindparam("model_ids", model_ids, type_=ARRAY(Text)))
+def _is_one_of(model_ids: list[str], name: str = "model_ids") -> ColumnElement[bool]:
+    return model.c.model_id == func.any(bindparam(name, model_ids, type_=ARRAY(Text)))
 
 
 def _narrowed(statement: Selection, wanted: ListFilter) -> Selection:
@@ -173,6 +222,8 @@ def _narrowed(statement: Selection, wanted: ListFilter) -> Selection:
         conditions.append(model.c.blocked if wanted.blocked else model.c.blocked.is_(false()))
     if wanted.wildcard_only:
         conditions.append(_shown_name.like("%*%"))
+    if wanted.hidden_ids:
+        conditions.append(not_(_is_one_of(list(wanted.hidden_ids), "hidden_ids")))
     if wanted.access_group is not None:
         conditions.append(model.c.model_info["access_groups"].contains([wanted.access_group]))
     return statement.where(*conditions)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import cache
 from typing import Any, Literal
 
 import msgspec
@@ -63,11 +64,13 @@ _is_pending = delivery.c.status == "pending"
 _is_due = delivery.c.next_attempt_at <= func.now()
 
 
+@cache
 def insert_events() -> Insert:
     """Parameter: ``packed(list[StoredEvent])``."""
     return insert_rows(event, *StoredEvent.__struct_fields__)
 
 
+@cache
 def insert_deliveries() -> Insert:
     """Parameter: ``packed(list[NewDelivery])``."""
     return insert_rows(delivery, *NewDelivery.__struct_fields__)

@@ -1,6 +1,7 @@
 """Statements on tasks."""
 
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -144,9 +145,13 @@ def lock_lines(keys: str = "keys") -> Selection:
     return select(func.pg_advisory_xact_lock(given.c.key))
 
 
+@cache
 def insert_tasks() -> Insert:
-    """Accepts the tasks of one group commit, in their order. Parameter: ``packed(list[NewTask])``."""
-    return insert_rows(task, *_NEW_COLUMNS)
+    """Accepts the tasks of one group commit, in their order. Parameter: ``packed(list[NewTask])``.
+
+    Repeating it is harmless. A conflict on an idempotency key is not passed over.
+    """
+    return insert_rows(task, *_NEW_COLUMNS).on_conflict_do_nothing(index_elements=[task.c.task_id])
 
 
 def accepted_with_keys(user_ids: list[str], keys: list[str]) -> Selection:
@@ -211,6 +216,7 @@ def claim_followers(refs: list[ObjectRef], limit: int) -> Selection:
     )
 
 
+@cache
 def end_tasks() -> Update:
     """Ends tasks, counting the attempt that ends them. Parameter: ``packed(list[Ending])``.
 
