@@ -13,7 +13,7 @@ from api import errors, openapi
 from api.auth import Authenticator
 from api.intake import Intake
 from api.reads import Reads
-from api.routes import audit, health, models, tasks, webhooks
+from api.routes import audit, document, health, models, tasks, webhooks
 from api.submission import Submitter
 from api.waiting import Waiting
 from shared.domain.problems import Refusal
@@ -64,7 +64,7 @@ def create_app(settings: Settings) -> Litestar:
     )
     values = {"submitter": submitter, "reads": reads, "waiting": waiting, "keyring": keyring, "readiness": readiness}
     return Litestar(
-        route_handlers=[authenticated, health.router],
+        route_handlers=[authenticated, health.router, document.router],
         dependencies={name: _constant(value) for name, value in values.items()},
         exception_handlers={
             Refusal: errors.on_refusal,

@@ -7,10 +7,11 @@ from litestar import Request, Response, Router, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
-from api.openapi import submission_operation
+from api.openapi import Answer, described, submission
 from api.presentation import model_entry
 from api.reads import Reads
 from api.routes.bodies import json_body
+from api.shapes import ModelList, ModelRow
 from api.submission import Asked, Submitter
 from shared.contract.models import NewModel, decode_new_model, to_command
 from shared.domain.problems import ModelNotFound
@@ -26,7 +27,7 @@ _Request = Request[Principal, Any, Any]
 @post(
     "/model/new",
     status_code=202,
-    operation_class=submission_operation(NewModel),
+    operation_class=submission(NewModel, ModelRow, problems=("model_exists", "team_not_found")),
     summary="Add a deployment",
     tags=["models"],
 )
@@ -46,7 +47,15 @@ async def new_model(request: _Request, submitter: NamedDependency[Submitter]) ->
     )
 
 
-@get(["/model/info", "/v1/model/info"], summary="List deployments, or show one", tags=["models"])
+@get(
+    ["/model/info", "/v1/model/info"],
+    operation_class=described(
+        {200: Answer(shape=ModelList, text="All deployments, or the one that was asked for.")},
+        problems=("not_permitted", "model_not_found"),
+    ),
+    summary="List deployments, or show one",
+    tags=["models"],
+)
 async def model_info(
     request: _Request,
     reads: NamedDependency[Reads],
