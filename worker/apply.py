@@ -77,7 +77,7 @@ def _claim(connection: Connection, limit: int) -> list[Claimed]:
             broken.add(_ref(task))
         if _ref(task) not in broken:
             claimed[task.task_id] = task
-    return sorted(claimed.values(), key=lambda task: task.seq)
+    return sorted(claimed.values(), key=lambda task: task.seq)[:limit]
 
 
 def _heads(connection: Connection, limit: int, task_ids: list[str] | None = None) -> list[Claimed]:

@@ -9,7 +9,8 @@ import pytest_asyncio
 from shared.encryption.keyring import Keyring
 from shared.store.engines import worker_engine
 from tests.conftest import DATABASE, SettingsBuilder, url_of
-from tests.service.building import Side, an_api
+from tests.service.api.serving import an_api
+from tests.service.building import Side
 
 
 @pytest.fixture(autouse=True)
