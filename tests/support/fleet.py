@@ -203,7 +203,7 @@ class Fleet:
         part = self.parts[name]
         part.start({**self.environment, **environment})
         if name == API:
-            until(self.is_alive, lambda: self.told)
+            self._wait_until_alive()
         return part
 
     def stop(self, *names: str) -> None:
@@ -253,7 +253,11 @@ class Fleet:
             part.thaw()
             if not part.is_running:
                 part.start(self.environment)
-        until(self.is_alive, lambda: self.told)
+        self._wait_until_alive()
+
+    def _wait_until_alive(self) -> None:
+        until(lambda: self.is_alive() or not self.parts[API].is_running, lambda: self.told)
+        assert self.parts[API].is_running, self.parts[API].logged
 
     def is_alive(self) -> bool:
         try:
@@ -463,8 +467,9 @@ def a_model(name: str = "gpt-4o", *, model_id: str | None = None, **params: Any)
 
 
 def _content(client: redis.Redis, key: bytes) -> Any:
-    """Not with DUMP, which compresses."""
-    read = {
+    """Not with DUMP, which compresses. A key may be gone by now."""
+    read: dict[bytes, Callable[[bytes], Any]] = {
+        b"none": lambda _: None,
         b"string": client.get,
         b"list": lambda name: client.lrange(name, 0, -1),
         b"hash": client.hgetall,
