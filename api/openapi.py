@@ -56,9 +56,11 @@ _SUBMISSION_HEADERS = {
 }
 _TASK_HEADERS = {
     "Location": "The task.",
-    "Retry-After": "Seconds after which to look again; absent once the task has ended.",
     "Preference-Applied": "Which part of `Prefer` was heeded.",
     "Idempotency-Replayed": "`true` if this request was accepted before, as the task that is answered.",
+}
+_OPEN_TASK_HEADERS = _TASK_HEADERS | {
+    "Retry-After": "Seconds after which to look again; absent once the task has ended.",
 }
 _OF_EVERY_ROUTE = ("not_authenticated", "internal_error", "unavailable")
 _REFUSALS_OF_SUBMISSIONS = (
@@ -134,7 +136,7 @@ def submission(body: type[msgspec.Struct], row: type[msgspec.Struct], problems: 
     """A write: its body, which the handler reads as bytes, and what every submission has in common."""
     answers = {
         200: Answer(shape=row, text="Carried out while the client waited: the finished row.", headers=_TASK_HEADERS),
-        202: Answer(shape=TaskView, text="Accepted, and committed: the task.", headers=_TASK_HEADERS),
+        202: Answer(shape=TaskView, text="Accepted, and committed: the task.", headers=_OPEN_TASK_HEADERS),
     }
     codes = (*problems, *_REFUSALS_OF_SUBMISSIONS, *_OF_EVERY_ROUTE)
     content = {"application/json": OpenAPIMediaType(schema=_ref(body))}

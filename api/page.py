@@ -58,7 +58,7 @@ def _keys(schemes: Document) -> str:
 def _group(document: Document, tag: Document) -> str:
     operations = "".join(
         _operation(method, path, operation)
-        for path, methods in document["paths"].items()
+        for path, methods in sorted(document["paths"].items())
         for method, operation in methods.items()
         if tag["name"] in operation["tags"]
     )
