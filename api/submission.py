@@ -193,7 +193,6 @@ def _fresh(row: NewTask, webhook_url: str | None) -> TaskView:
         object_type=row.object_type,
         object_id=row.object_id,
         submitted_at=instant(row.submitted_at),
-        next_attempt_at=instant(row.submitted_at),
         submitted_by=row.submitted_by,
         webhook=None if webhook_url is None else WebhookView(url=webhook_url, deliveries=[]),
     )
