@@ -196,9 +196,14 @@ def _problem_responses(codes: Iterable[str], *, beside: Mapping[str, Any]) -> di
 
 def _problem_response(status: int, codes: list[str]) -> OpenAPIResponse:
     titles = "; ".join(f"{CATALOGUE[code].title} (`{code}`)" for code in codes)
-    examples = {code: Example(value=body(Problem(code=code, message=CATALOGUE[code].title))) for code in codes}
+    examples = {code: Example(value=_example(code)) for code in codes}
     content = {CONTENT_TYPE: OpenAPIMediaType(schema=_ref(shapes.Problem), examples=dict(examples))}
     return OpenAPIResponse(description=f"{HTTPStatus(status).phrase}: {titles}.", content=content)
+
+
+def _example(code: str) -> msgspec.Raw:
+    """Encoded, because Litestar would leave out what is null."""
+    return msgspec.Raw(msgspec.json.encode(body(Problem(code=code, message=CATALOGUE[code].title))))
 
 
 def _ref(shape: type[msgspec.Struct]) -> Reference:
