@@ -9,7 +9,7 @@ import msgspec
 from shared.audit.entries import AuditEntry, describe
 from shared.domain.decision import Change, Context, Decision, Event, ObjectRef
 from shared.domain.problems import Problem, Refusal
-from shared.domain.rights import authorise
+from shared.domain.rights import Principal, authorise
 from shared.encryption.keyring import Keyring
 from shared.encryption.masking import without_secrets
 from shared.operations import OPERATIONS, command_from
@@ -65,8 +65,9 @@ class Batch:
 
     def _decision(self, task: Claimed) -> Decision:
         """Raises Refusal. Rights are judged again: they may have been taken away since the task was accepted."""
-        authorise(task.principal, task.operation)
-        context = Context(now=self._now, principal=task.principal, task_id=task.task_id)
+        principal = msgspec.convert(task.principal, Principal)
+        authorise(principal, task.operation)
+        context = Context(now=self._now, principal=principal, task_id=task.task_id)
         command = command_from(task.operation, task.command)
         return OPERATIONS[task.operation].decide(self._objects, command, context)
 
@@ -138,8 +139,8 @@ class Batch:
                 position=0,
                 entry_id=new_id(),
                 recorded_at=self._now,
-                actor=task.principal.user_id,
-                actor_key=task.principal.key_id,
+                actor=task.submitted_by,
+                actor_key=str(task.principal.get("key_id", "")),
                 changed_by=task.origin.changed_by,
                 source_address=task.origin.source_address,
                 request_id=task.origin.request_id,

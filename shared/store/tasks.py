@@ -61,15 +61,19 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Claimed(msgspec.Struct, frozen=True, kw_only=True):
-    """A task that this transaction holds locked."""
+    """A task that this transaction holds locked.
+
+    Command and principal are as they are stored: what cannot be read must break off its own attempt, not every claim.
+    """
 
     task_id: str
     seq: int
     operation: str
     object_type: str
     object_id: str
-    command: dict[str, Any]
-    principal: Principal
+    command: Any
+    principal: dict[str, Any]
+    submitted_by: str
     origin: Origin
     has_callback: bool
     attempt: int
@@ -96,6 +100,7 @@ _CLAIM_COLUMNS = (
     task.c.object_id,
     task.c.command,
     task.c.principal,
+    task.c.submitted_by,
     task.c.origin,
     task.c.webhook_url.is_not(None).label("has_callback"),
     task.c.attempt,
