@@ -141,6 +141,7 @@ class Fleet:
         self._more = dict(environment or {})
         self._port = free_port()
         self._canaries: dict[str, str] = {}
+        self._readable: set[str] = set()
         self._opened = contextlib.ExitStack()
         self.postgres: PostgresServer
         self.valkey: ValkeyServer
@@ -374,11 +375,34 @@ class Fleet:
 
     # --- secrets ---
 
-    def canary(self, where: str) -> str:
-        """A value that must never be seen; ``where`` says in the message of a failing test where it was put."""
-        value = "sk-canary" + secrets.token_hex(12)
+    def canary(self, where: str, form: str = "{}", *, is_readable: bool = False) -> str:
+        """A value that must never be seen; ``where`` says in the message of a failing test where it was put.
+
+        ``form`` makes it look like something; one that ``is_readable`` is shown to those who may read the object.
+        """
+        value = "canary" + secrets.token_hex(12)
         self._canaries[value] = where
-        return value
+        if is_readable:
+            self._readable.add(value)
+        return form.format(value)
+
+    def shown_in(self, name: str, text: str, *, to_reader: bool = False) -> list[str]:
+        """Which canaries are seen in a text; ``to_reader``: it answers somebody who may read the object."""
+        return [
+            f"{where} is shown in {name}"
+            for canary, where in self._canaries.items()
+            if canary in text and not (to_reader and canary in self._readable)
+        ]
+
+    def shown(self) -> list[str]:
+        """Which canaries are seen, and where."""
+        tasks = self.http.get("/tasks", params={"limit": 200}).text
+        models = self.http.get("/model/info").text
+        return [
+            *(line for name, text in self.dumps() for line in self.shown_in(name, text)),
+            *self.shown_in("the answer of /tasks", tasks, to_reader=True),
+            *self.shown_in("the answer of /model/info", models, to_reader=True),
+        ]
 
     def dumps(self) -> Iterator[tuple[str, str]]:
         """Everything that was written down, in pieces with names: tables, Redis keys and traffic, logs, the audit."""
@@ -386,8 +410,7 @@ class Fleet:
         yield "keys of Redis", self._redis_keys()
         for log in sorted([*self.logs.iterdir(), *self.folder.glob("*/*.log")]):
             yield f"log {log.name}", log.read_text(encoding="utf-8", errors="replace")
-        yield "GET /audit", str(self.audit())
-        yield "GET /tasks", self.http.get("/tasks", params={"limit": 200}).text
+        yield "the answers of /audit", str(self.audit())
 
     def _tables(self) -> Iterator[tuple[str, str]]:
         names = [row["name"] for row in self.select("SELECT relname AS name FROM pg_stat_user_tables ORDER BY relname")]
@@ -443,12 +466,7 @@ class Fleet:
         assert counts == {**expected, "version": 1 if made else None}
 
     def _check_canaries(self) -> None:
-        shown = [
-            f"{where} is shown in {name}"
-            for name, text in self.dumps()
-            for canary, where in self._canaries.items()
-            if canary in text
-        ]
+        shown = self.shown()
         assert not shown, "\n".join(shown)
 
 
