@@ -18,21 +18,21 @@ class Reads:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = single_statements(engine)
 
-    async def rows(self, statement: Selection) -> Sequence[AnyRow]:
+    async def rows(self, statement: Selection, **parameters: object) -> Sequence[AnyRow]:
         """Raises Unavailable."""
 
         async def read() -> Sequence[AnyRow]:
             async with self._engine.connect() as connection:
-                return (await connection.execute(statement)).all()
+                return (await connection.execute(statement, parameters)).all()
 
         try:
             return await or_on_a_new_connection(read)
         except (SQLAlchemyError, OSError) as error:
             raise translated(error) from error
 
-    async def row(self, statement: Selection) -> AnyRow | None:
+    async def row(self, statement: Selection, **parameters: object) -> AnyRow | None:
         """The first row, if any. Raises Unavailable."""
-        rows = await self.rows(statement)
+        rows = await self.rows(statement, **parameters)
         return rows[0] if rows else None
 
     async def write(self, statement: Executable) -> None:

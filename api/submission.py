@@ -151,7 +151,7 @@ class Submitter:
 
     async def _stored(self, task_id: str, own_id: str, wait_s: float) -> AnyRow:
         """The task as it is stored; waits here if the request repeats one that has not ended."""
-        row = await self._reads.row(tasks.by_ids([task_id]))
+        row = await self._reads.row(tasks.by_ids(), task_ids=[task_id])
         if row is None:
             raise TaskNotFound
         if task_id == own_id or row.finished_at is not None or wait_s <= 0:

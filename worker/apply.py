@@ -81,7 +81,11 @@ def _claim(connection: Connection, limit: int) -> list[Claimed]:
 
 
 def _heads(connection: Connection, limit: int, task_ids: list[str] | None = None) -> list[Claimed]:
-    return [_claimed(row) for row in connection.execute(tasks.claim_heads(limit, task_ids))]
+    if task_ids is None:
+        rows = connection.execute(tasks.claim_heads(), {"limit": limit})
+    else:
+        rows = connection.execute(tasks.claim_heads(of_these=True), {"limit": limit, "task_ids": task_ids})
+    return [_claimed(row) for row in rows]
 
 
 def _claimed(row: AnyRow) -> Claimed:
@@ -97,7 +101,7 @@ def _load(connection: Connection, claimed: list[Claimed]) -> Objects:
     refs = sorted({_ref(task) for task in claimed})
     objects: Objects = dict.fromkeys(refs)
     model_ids = [ref.object_id for ref in refs]
-    for row in connection.execute(models.by_ids_locked(model_ids)):
+    for row in connection.execute(models.by_ids_locked(), {"model_ids": model_ids}):
         objects[ObjectRef("model", row.model_id)] = models.from_row(row)
     return objects
 

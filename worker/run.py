@@ -47,7 +47,8 @@ def _run(checked: Checked, names: list[str]) -> None:
     # Celery leaves logging alone when somebody handles this signal.
     setup_logging.connect(_logs_are_set_up, weak=False)
     structlog.get_logger(__name__).info("celery.starting", queues=names)
-    worker: Any = make_app(checked).Worker(
+    app: Any = make_app(checked)  # its attributes that are made on demand are not typed
+    worker = app.Worker(
         **_pool(names, checked.settings),
         hostname=f"{'-'.join(names)}@{socket.gethostname()}",
         queues=[_QUEUES[name] for name in names],

@@ -67,7 +67,7 @@ async def model_info(
     if litellm_model_id is None:
         rows = await reads.rows(models.everything())
     else:
-        rows = await reads.rows(models.by_ids([litellm_model_id]))
+        rows = await reads.rows(models.by_ids(), model_ids=[litellm_model_id])
         if not rows:
             raise ModelNotFound(litellm_model_id)
     return {"data": [model_entry(keyring, models.from_row(row)) for row in rows]}

@@ -166,7 +166,7 @@ async def _moves(
 
 async def _row(reads: Reads, principal: Principal, task_id: str) -> AnyRow:
     """Raises TaskNotFound, also where the task is somebody else's."""
-    row = await reads.row(tasks.by_ids([task_id])) if _UUID.fullmatch(task_id) else None
+    row = await reads.row(tasks.by_ids(), task_ids=[task_id]) if _UUID.fullmatch(task_id) else None
     if row is None or not is_allowed(principal, "task.read", _relation(principal, row)):
         raise TaskNotFound
     return row

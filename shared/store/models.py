@@ -1,7 +1,6 @@
 """Statements on models."""
 
 from functools import cache
-from typing import Any
 
 import msgspec
 from sqlalchemy import ARRAY, Text, bindparam, func, select
@@ -12,6 +11,7 @@ from shared.store.rows import AnyRow, Selection, fields_of, insert_rows
 from shared.store.tables import model
 
 _COLUMNS = (*Model.__struct_fields__, "revision")
+_is_one_of_these = model.c.model_id == func.any(bindparam("model_ids", type_=ARRAY(Text)))
 
 
 class StoredModel(Model, frozen=True, kw_only=True):
@@ -20,19 +20,22 @@ class StoredModel(Model, frozen=True, kw_only=True):
     revision: int
 
 
-def by_ids(model_ids: list[str]) -> Selection:
-    """Index: the primary key."""
-    return select(*(model.c[name] for name in Model.__struct_fields__)).where(_is_one_of(model_ids))
+@cache
+def by_ids() -> Selection:
+    """Parameter: ``model_ids``. Index: the primary key."""
+    return select(*(model.c[name] for name in Model.__struct_fields__)).where(_is_one_of_these)
 
 
-def by_ids_locked(model_ids: list[str]) -> Selection:
-    """Locks the models, in the order of their ids, until the commit."""
-    return by_ids(model_ids).order_by(model.c.model_id).with_for_update()
+@cache
+def by_ids_locked() -> Selection:
+    """Locks the models, in the order of their ids, until the commit. Parameter: ``model_ids``."""
+    return by_ids().order_by(model.c.model_id).with_for_update()
 
 
-def known_ids(model_ids: list[str]) -> Selection:
-    """Which of these ids are stored."""
-    return select(model.c.model_id).where(_is_one_of(model_ids))
+@cache
+def known_ids() -> Selection:
+    """Which of these ids are stored. Parameter: ``model_ids``."""
+    return select(model.c.model_id).where(_is_one_of_these)
 
 
 def everything() -> Selection:
@@ -54,7 +57,3 @@ def from_row(row: AnyRow) -> Model:
 
 def at_revision(state: Model, revision: int) -> StoredModel:
     return StoredModel(**msgspec.structs.asdict(state), revision=revision)
-
-
-def _is_one_of(model_ids: list[str]) -> Any:
-    return model.c.model_id == func.any(bindparam("model_ids", model_ids, type_=ARRAY(Text)))
