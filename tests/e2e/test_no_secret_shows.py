@@ -76,6 +76,14 @@ def _free_texts(fleet: Fleet) -> dict[str, Any]:
     }
 
 
+def test_whoever_looks_sees_what_is_there(fleet: Fleet) -> None:
+    """That nothing is found means nothing unless something can be."""
+    task = fleet.ended(fleet.accepted(a_model("to be found")))
+    found = {name for name, text in fleet.dumps() if task["task_id"] in text or task["object_id"] in text}
+    assert {"table task", "table model", "table audit_entry", "the answers of /audit"} <= found
+    assert {"log monitor", "log api.log", "log worker-apply.log"} <= found
+
+
 def test_in_what_is_accepted(fleet: Fleet, slack: Receiver) -> None:
     answer = fleet.submit(a_model("holds secrets", **_secrets(fleet), **_free_texts(fleet)), prefer="wait=30")
     assert answer.status_code == 200
@@ -163,13 +171,17 @@ def test_in_callbacks_to_nobody(fleet: Fleet) -> None:
 
 
 def test_in_work_that_breaks_off(fleet: Fleet) -> None:
-    """PostgreSQL ends the worker's session in the middle of its statements, which the log tells of with a traceback."""
-    with fleet.held_before_commit():
-        sent = fleet.accepted(a_model("breaks off", **_secrets(fleet), **_free_texts(fleet)))
-        until(fleet.waits_before_commit)
-        fleet.select("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    """PostgreSQL ends the worker's session while it writes a model; the log tells of it with the statement."""
+    name = "a model whose name only its readers know"
+    with fleet.held_while_saving():
+        sent = fleet.accepted(a_model(name, **_secrets(fleet), **_free_texts(fleet)))
+        until(fleet.is_held)
+        fleet.end_held_sessions()
     fleet.all_succeed([sent])
-    assert "batch.broke_off" in fleet.parts[APPLY].logged
+    log = fleet.parts[APPLY].logged
+    assert "batch.broke_off" in log
+    assert name not in log
+    assert "[parameters:" not in log
 
 
 def test_in_submissions_while_the_database_goes_away(fleet: Fleet) -> None:

@@ -57,7 +57,7 @@ def test_a_worker_killed_under_load_is_made_up_for(fleet: Fleet) -> None:
 def test_a_child_killed_before_its_commit_is_made_up_for(fleet: Fleet) -> None:
     with fleet.held_before_commit():
         sent = [fleet.accepted(a_model()) for _ in range(10)]
-        until(fleet.waits_before_commit)
+        until(fleet.is_held)
         _kill_children(fleet)
     fleet.all_succeed(sent)
 
@@ -66,7 +66,7 @@ def test_a_child_killed_between_its_commit_and_its_announcement_is_made_up_for(f
     """Redis stalls meanwhile, so that the commit is known to nobody when the child dies."""
     with fleet.held_before_commit():
         sent = [fleet.accepted(a_model()) for _ in range(10)]
-        until(fleet.waits_before_commit)
+        until(fleet.is_held)
         fleet.valkey.freeze()
     with fleet.frozen(fleet.valkey):
         until(lambda: fleet.select("SELECT 1 FROM task WHERE task_id = %s AND status = 'succeeded'", sent[0]))
@@ -77,7 +77,7 @@ def test_a_child_killed_between_its_commit_and_its_announcement_is_made_up_for(f
 def test_a_worker_whose_parent_is_killed_is_made_up_for(fleet: Fleet) -> None:
     with fleet.held_before_commit():
         sent = [fleet.accepted(a_model()) for _ in range(10)]
-        until(fleet.waits_before_commit)
+        until(fleet.is_held)
         fleet.parts[APPLY].kill_parent_only()
     fleet.start(APPLY)
     fleet.all_succeed(sent)
@@ -88,7 +88,7 @@ def test_a_worker_frozen_in_its_transaction_cannot_commit_when_it_wakes(fleet: F
     with fleet.held_before_commit():
         with fleet.without(APPLY):
             sent = [fleet.accepted(a_model()) for _ in range(10)]
-        until(fleet.waits_before_commit)
+        until(fleet.is_held)
         fleet.parts[APPLY].freeze()
     until(fleet.is_stuck_in_transaction)
     with fleet.another(like=APPLY):

@@ -266,6 +266,11 @@ class Fleet:
         except httpx.HTTPError:
             return False
 
+    def is_ready(self) -> bool:
+        """Whether every part is; also makes the API find connections that broke."""
+        response = self.http.get("/health/readiness")
+        return response.status_code == 200 and response.json()["status"] == "healthy"
+
     @property
     def told(self) -> str:
         """The end of every log, for the message of a failing test."""
@@ -338,13 +343,29 @@ class Fleet:
     @contextlib.contextmanager
     def held_before_commit(self) -> Generator[None]:
         """Whoever applies now comes as far as the last lock before its commit, and waits there."""
+        with self._holding("SELECT 1 FROM head FOR UPDATE"):
+            yield
+
+    @contextlib.contextmanager
+    def held_while_saving(self) -> Generator[None]:
+        """Whoever applies now comes as far as writing models, and waits there."""
+        with self._holding("LOCK TABLE model IN SHARE MODE"):
+            yield
+
+    @contextlib.contextmanager
+    def _holding(self, lock: str) -> Generator[None]:
         with self.database() as connection:
-            connection.execute("SELECT 1 FROM head FOR UPDATE")
+            connection.execute(lock)  # pyright: ignore[reportArgumentType]
             yield
             connection.rollback()
 
-    def waits_before_commit(self) -> bool:
+    def is_held(self) -> bool:
+        """Whether a worker waits for what this test holds."""
         return bool(self._workers_backends("wait_event_type = 'Lock'"))
+
+    def end_held_sessions(self) -> None:
+        """As an administrator would; the statements that waited fail in the worker."""
+        self.select("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
 
     def is_stuck_in_transaction(self) -> bool:
         return bool(self._workers_backends("state = 'idle in transaction'"))
@@ -428,6 +449,7 @@ class Fleet:
     def check_invariants(self) -> None:
         """Everything runs, nothing is open, each task has had its effect once, and no canary is anywhere."""
         self.make_whole()
+        until(self.is_ready, lambda: self.told)
         until(lambda: not self._unfinished(), lambda: f"unfinished: {self._unfinished()[:5]}\n{self.told}")
         self._check_chain()
         self._check_effects()
