@@ -30,5 +30,9 @@ check: setup
 bench: setup
 	@$(BIN)/python -m benchmarks
 
+# One for development, and for the embedded stack; and the part of it that an image needs.
+COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet
 lock: setup
-	@$(BIN)/uv pip compile pyproject.toml --extra embedded --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet --output-file requirements.lock
+	@$(COMPILE) --extra embedded --group dev --output-file requirements.lock
+	@sed -n 's/^\([a-z0-9][^ ]*\).*/\1/p' requirements.lock > $(VENV)/versions
+	@$(COMPILE) --constraint $(VENV)/versions --output-file requirements.production.lock

@@ -154,7 +154,7 @@ async def _creations(connection: AsyncConnection, refs: list[ObjectRef]) -> dict
     model_ids = [ref.object_id for ref in refs if ref.object_type == "model"]
     if not model_ids:
         return {}
-    found = await connection.execute(models.with_creation(model_ids))
+    found = await connection.execute(models.with_creation(), {"model_ids": model_ids})
     return {ObjectRef("model", row.model_id): _creation(row) for row in found}
 
 

@@ -18,26 +18,26 @@ class Reads:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = single_statements(engine)
 
-    async def rows(self, statement: Selection) -> Sequence[AnyRow]:
+    async def rows(self, statement: Selection, **parameters: object) -> Sequence[AnyRow]:
         """Raises Unavailable."""
-        return await self._run(statement)
+        return await self._run(statement, parameters)
 
-    async def row(self, statement: Selection) -> AnyRow | None:
+    async def row(self, statement: Selection, **parameters: object) -> AnyRow | None:
         """The first row, if any. Raises Unavailable."""
-        rows = await self.rows(statement)
+        rows = await self.rows(statement, **parameters)
         return rows[0] if rows else None
 
-    async def write(self, statement: UpdateBase) -> Sequence[AnyRow]:
+    async def write(self, statement: UpdateBase, **parameters: object) -> Sequence[AnyRow]:
         """For task rows, and the few others that belong to nobody's line; a statement that may be repeated.
 
         Returns the rows that the statement says it returns. Raises Unavailable.
         """
-        return await self._run(statement)
+        return await self._run(statement, parameters)
 
-    async def _run(self, statement: Executable) -> Sequence[AnyRow]:
+    async def _run(self, statement: Executable, parameters: dict[str, object]) -> Sequence[AnyRow]:
         async def run() -> Sequence[AnyRow]:
             async with self._engine.connect() as connection:
-                result = await connection.execute(statement)
+                result = await connection.execute(statement, parameters)
                 return result.all() if result.returns_rows else ()
 
         try:

@@ -1,6 +1,6 @@
 """What a batch of claimed tasks comes to: every decision in order, as values to be saved. No I/O."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,7 +10,7 @@ from shared.audit.entries import AuditEntry, describe
 from shared.domain import models
 from shared.domain.decision import Change, Context, Decision, Event, Installation, ObjectRef
 from shared.domain.problems import Problem, Refusal
-from shared.domain.rights import authorise
+from shared.domain.rights import Principal, authorise
 from shared.encryption.keyring import Keyring
 from shared.encryption.masking import without_secrets
 from shared.encryption.sensitivity import is_sensitive_name
@@ -54,13 +54,14 @@ class Batch:
         self.endings: list[Ending] = []
         self._change_count = 0
 
-    def decide(self, tasks: Iterable[tuple[Claimed, Command]]) -> None:
-        for task, command in tasks:
+    def decide(self, tasks: Iterable[Claimed], commands: Mapping[str, Command]) -> None:
+        """``commands`` by task id; a cancelled task needs none."""
+        for task in tasks:
             if task.is_cancelled:
                 self._cancel(task)
                 continue
             try:
-                decision = self._decision(task, command)
+                decision = self._decision(task, commands[task.task_id])
             except Refusal as refusal:
                 self.fail(task, refusal.problem())
             else:
@@ -102,11 +103,12 @@ class Batch:
 
     def _decision(self, task: Claimed, command: Command) -> Decision:
         """Raises Refusal. Rights are judged again: they may have been taken away since the task was accepted."""
-        authorise(task.principal, task.operation)
+        principal = msgspec.convert(task.principal, Principal)
+        authorise(principal, task.operation)
         context = Context(
             # Entity tags, and telling a model from a deleted one with its id, rely on distinct times.
             now=self._now + timedelta(microseconds=self._change_count),
-            principal=task.principal,
+            principal=principal,
             task_id=task.task_id,
             installation=self._installation,
             is_secret_name=is_sensitive_name,
@@ -138,7 +140,7 @@ class Batch:
                     version=version,
                     operation=task.operation,
                     changed_at=self._now,
-                    changed_by=task.principal.user_id,
+                    changed_by=task.submitted_by,
                     task_id=task.task_id,
                     state=None if model is None else models.document(model),
                 )
@@ -202,8 +204,8 @@ class Batch:
                 position=0,
                 entry_id=new_id(),
                 recorded_at=self._now,
-                actor=task.principal.user_id,
-                actor_key=task.principal.key_id,
+                actor=task.submitted_by,
+                actor_key=str(task.principal.get("key_id", "")),
                 changed_by=task.origin.changed_by,
                 source_address=task.origin.source_address,
                 request_id=task.origin.request_id,

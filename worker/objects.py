@@ -38,7 +38,7 @@ def _ids(objects: Iterable[ObjectRef], object_type: str) -> list[str]:
 def _load_models(connection: Connection, objects: Objects) -> None:
     model_ids = _ids(objects, OBJECT_TYPE)
     if model_ids:
-        for row in connection.execute(models.by_ids_locked(model_ids)):
+        for row in connection.execute(models.by_ids_locked(), {"model_ids": model_ids}):
             objects[ObjectRef(OBJECT_TYPE, row.model_id)] = models.from_row(row)
 
 

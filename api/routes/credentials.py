@@ -5,10 +5,12 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, Router, delete, get, patch, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 
-from api.openapi import submission_operation
+from api.openapi import Answer, described, submission
 from api.reads import Reads
 from api.routes.bodies import json_body
+from api.shapes import CredentialChanged
 from api.submission import Asked, Submitter
 from shared.contract import credentials as contract
 from shared.contract.credentials import CredentialChange, CredentialList, CredentialView, NewCredential
@@ -22,12 +24,16 @@ _Request = Request[Principal, Any, Any]
 _Submitter = NamedDependency[Submitter]
 _Reads = NamedDependency[Reads]
 _SEALED = "credential_values"
+_SHOWN = described(
+    {200: Answer(shape=CredentialView, text="The credential, its values hidden.")},
+    problems=("not_permitted", "credential_not_found", "model_not_found"),
+)
 
 
 @post(
     "/credentials",
     status_code=202,
-    operation_class=submission_operation(NewCredential),
+    operation_class=submission(NewCredential, CredentialChanged, ("credential_exists", "model_not_found")),
     summary="Add a credential",
     tags=["credentials"],
 )
@@ -46,11 +52,11 @@ async def new_credential(request: _Request, submitter: _Submitter, reads: _Reads
 @patch(
     "/credentials/{credential_name:str}",
     status_code=202,
-    operation_class=submission_operation(CredentialChange),
+    operation_class=submission(CredentialChange, CredentialChanged, ("credential_not_found",)),
     summary="Change a credential",
     tags=["credentials"],
 )
-async def change_credential(request: _Request, credential_name: str, submitter: _Submitter) -> Response[Any]:
+async def change_credential(request: _Request, credential_name: FromPath[str], submitter: _Submitter) -> Response[Any]:
     """Merges values and info. Every model that names the credential has the new values at once."""
     body = contract.decode_change(await json_body(request))
     command = contract.to_update(body, credential_name)
@@ -63,18 +69,23 @@ async def change_credential(request: _Request, credential_name: str, submitter: 
 @delete(
     "/credentials/{credential_name:str}",
     status_code=202,
-    operation_class=submission_operation(None),
+    operation_class=submission(None, CredentialChanged, ("credential_not_found", "credential_in_use")),
     summary="Remove a credential",
     tags=["credentials"],
 )
-async def delete_credential(request: _Request, credential_name: str, submitter: _Submitter) -> Response[Any]:
+async def delete_credential(request: _Request, credential_name: FromPath[str], submitter: _Submitter) -> Response[Any]:
     """Refused while models use it; the refusal names them."""
     command = DeleteCredential(credential_name=credential_name)
     asked = Asked(operation="credential.delete", command=command, body=command, names_object=True)
     return await submitter.submit(request, asked)
 
 
-@get("/credentials", summary="List credentials", tags=["credentials"])
+@get(
+    "/credentials",
+    operation_class=described({200: Answer(shape=CredentialList, text="All of them.")}, problems=("not_permitted",)),
+    summary="List credentials",
+    tags=["credentials"],
+)
 async def list_credentials(request: _Request, reads: _Reads) -> CredentialList:
     """Values are hidden."""
     authorise(request.user, "credential.read")
@@ -84,18 +95,24 @@ async def list_credentials(request: _Request, reads: _Reads) -> CredentialList:
 
 @get(
     ["/credentials/by_name/{credential_name:str}", "/credentials/{credential_name:str}"],
+    operation_class=_SHOWN,
     summary="Show a credential",
     tags=["credentials"],
 )
-async def show_credential(request: _Request, credential_name: str, reads: _Reads) -> CredentialView:
+async def show_credential(request: _Request, credential_name: FromPath[str], reads: _Reads) -> CredentialView:
     authorise(request.user, "credential.read")
     return await _view(reads, credential_name)
 
 
-@get("/credentials/by_model/{model_id:str}", summary="Show the credential of a deployment", tags=["credentials"])
-async def show_credential_of_model(request: _Request, model_id: str, reads: _Reads) -> CredentialView:
+@get(
+    "/credentials/by_model/{model_id:str}",
+    operation_class=_SHOWN,
+    summary="Show the credential of a deployment",
+    tags=["credentials"],
+)
+async def show_credential_of_model(request: _Request, model_id: FromPath[str], reads: _Reads) -> CredentialView:
     authorise(request.user, "credential.read")
-    row = await reads.row(models.by_ids([model_id]))
+    row = await reads.row(models.by_ids(), model_ids=[model_id])
     if row is None:
         raise ModelNotFound(model_id)
     if row.credential_name is None:
@@ -111,7 +128,7 @@ async def _view(reads: Reads, name: str) -> CredentialView:
 
 
 async def _values_of_model(reads: Reads, submitter: Submitter, model_id: str) -> dict[str, Any]:
-    row = await reads.row(models.by_ids([model_id]))
+    row = await reads.row(models.by_ids(), model_ids=[model_id])
     if row is None:
         raise ModelNotFound(model_id)
     opened = open_document(submitter.keyring, Binding("model", model_id), row.litellm_params)

@@ -8,8 +8,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from api.headers import if_match
-from api.openapi import submission_operation
+from api.openapi import submission
 from api.routes.bodies import json_body
+from api.shapes import ModelDeleted, ModelRow
 from api.submission import Asked, Submitter
 from shared.contract.models import (
     ModelChange,
@@ -36,11 +37,21 @@ from shared.runtime.clock import new_id
 _Request = Request[Principal, Any, Any]
 _Submitter = NamedDependency[Submitter]
 
+_OF_CHANGES = (
+    "model_not_found",
+    "model_in_config",
+    "model_storage_off",
+    "unknown_credential",
+    "team_not_found",
+    "precondition_failed",
+    "precondition_required",
+)
+
 
 @post(
     "/model/new",
     status_code=202,
-    operation_class=submission_operation(NewModel),
+    operation_class=submission(NewModel, ModelRow, problems=("model_exists", "team_not_found")),
     summary="Add a deployment",
     tags=["models"],
 )
@@ -63,7 +74,7 @@ async def new_model(request: _Request, submitter: _Submitter) -> Response[Any]:
 @post(
     "/model/update",
     status_code=202,
-    operation_class=submission_operation(ModelChange),
+    operation_class=submission(ModelChange, ModelRow, _OF_CHANGES),
     summary="Change a deployment",
     tags=["models"],
 )
@@ -76,7 +87,7 @@ async def update_model(request: _Request, submitter: _Submitter) -> Response[Any
 @patch(
     "/model/{model_id:str}/update",
     status_code=202,
-    operation_class=submission_operation(ModelChange),
+    operation_class=submission(ModelChange, ModelRow, _OF_CHANGES),
     summary="Change a deployment",
     tags=["models"],
 )
@@ -88,7 +99,7 @@ async def patch_model(request: _Request, model_id: FromPath[str], submitter: _Su
 @post(
     "/model/delete",
     status_code=202,
-    operation_class=submission_operation(ModelId),
+    operation_class=submission(ModelId, ModelDeleted, _OF_CHANGES),
     summary="Remove a deployment",
     tags=["models"],
 )
@@ -101,7 +112,7 @@ async def delete_model(request: _Request, submitter: _Submitter) -> Response[Any
 @post(
     "/model/block",
     status_code=202,
-    operation_class=submission_operation(ModelIdToBlock),
+    operation_class=submission(ModelIdToBlock, ModelRow, _OF_CHANGES),
     summary="Take a deployment out of use",
     tags=["models"],
 )
@@ -114,7 +125,7 @@ async def block_model(request: _Request, submitter: _Submitter) -> Response[Any]
 @post(
     "/model/unblock",
     status_code=202,
-    operation_class=submission_operation(ModelIdToBlock),
+    operation_class=submission(ModelIdToBlock, ModelRow, _OF_CHANGES),
     summary="Put a deployment back to use",
     tags=["models"],
 )
@@ -127,7 +138,7 @@ async def unblock_model(request: _Request, submitter: _Submitter) -> Response[An
 @post(
     "/model/{model_id:str}/rollback",
     status_code=202,
-    operation_class=submission_operation(Rollback),
+    operation_class=submission(Rollback, ModelRow, (*_OF_CHANGES, "version_not_found")),
     summary="Make a deployment what it was",
     tags=["models"],
 )

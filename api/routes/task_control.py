@@ -5,12 +5,14 @@ from typing import Any
 
 from litestar import Request, Response, Router, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 
 from api.headers import preference
-from api.openapi import submission_operation
+from api.openapi import Answer, described, submission
 from api.reads import Reads
 from api.routes.bodies import json_body
 from api.routes.tasks import relation, row_of, view_of
+from api.shapes import ModelRow
 from api.submission import Asked, Submitter
 from api.waiting import Waiting
 from shared.contract.tasks import TaskFilter, TasksCancelled, TasksRetried, TaskView, decode_filter
@@ -33,10 +35,18 @@ _Submitter = NamedDependency[Submitter]
 _FAILED: list[Status] = ["failed"]
 
 
-@post("/tasks/{task_id:str}/cancel", status_code=200, summary="Cancel a task", tags=["tasks"])
+@post(
+    "/tasks/{task_id:str}/cancel",
+    status_code=200,
+    operation_class=described(
+        {200: Answer(shape=TaskView, text="The task as it is now.")}, problems=("task_not_found", "not_permitted")
+    ),
+    summary="Cancel a task",
+    tags=["tasks"],
+)
 async def cancel_task(
     request: _Request,
-    task_id: str,
+    task_id: FromPath[str],
     reads: _Reads,
     waiting: NamedDependency[Waiting],
     keyring: NamedDependency[Keyring],
@@ -50,7 +60,7 @@ async def cancel_task(
     authorise(request.user, "task.cancel", relation(request.user, row))
     wait_s = preference(request.headers.get("prefer"), CANCEL_WAIT_S).wait_s
     with waiting.watch(row.task_id) as watch:
-        requested = await reads.write(tasks.request_cancel([row.task_id], now()))
+        requested = await reads.write(tasks.request_cancel(now()), task_ids=[row.task_id])
         if requested:
             bell.ring([row.task_id])
             await watch.ended(CANCEL_WAIT_S if wait_s is None else wait_s)
@@ -61,21 +71,31 @@ async def cancel_task(
 @post(
     "/tasks/cancel",
     status_code=200,
-    operation_class=submission_operation(TaskFilter),
+    operation_class=described(
+        {200: Answer(shape=TasksCancelled, text="Those that are asked to end.")},
+        problems=("invalid_request", "not_permitted"),
+        body=TaskFilter,
+    ),
     summary="Cancel tasks by filter",
     tags=["tasks"],
 )
 async def cancel_tasks(request: _Request, reads: _Reads, bell: NamedDependency[Bell]) -> TasksCancelled:
     """Asks for it; each task says with its status when it is so."""
     task_ids, has_more = await _matching(request, reads, list(OPEN), "task.cancel")
-    requested = [row.task_id for row in await reads.write(tasks.request_cancel(task_ids, now()))]
+    requested = [row.task_id for row in await reads.write(tasks.request_cancel(now()), task_ids=task_ids)]
     if requested:
         bell.ring(requested)
     return TasksCancelled(task_ids=requested, has_more=has_more)
 
 
-@post("/tasks/{task_id:str}/retry", status_code=202, summary="Try a failed task again", tags=["tasks"])
-async def retry_task(request: _Request, task_id: str, reads: _Reads, submitter: _Submitter) -> Response[Any]:
+@post(
+    "/tasks/{task_id:str}/retry",
+    status_code=202,
+    operation_class=submission(None, ModelRow, ("task_not_found", "task_not_failed")),
+    summary="Try a failed task again",
+    tags=["tasks"],
+)
+async def retry_task(request: _Request, task_id: FromPath[str], reads: _Reads, submitter: _Submitter) -> Response[Any]:
     """Submits its command anew, with the rights of whoever asks now; the new task names the old one in `retry_of`."""
     row = await row_of(reads, request.user, task_id)
     authorise(request.user, "task.retry", relation(request.user, row))
@@ -85,7 +105,11 @@ async def retry_task(request: _Request, task_id: str, reads: _Reads, submitter: 
 @post(
     "/tasks/retry",
     status_code=200,
-    operation_class=submission_operation(TaskFilter),
+    operation_class=described(
+        {200: Answer(shape=TasksRetried, text="Their new tasks.")},
+        problems=("invalid_request", "not_permitted"),
+        body=TaskFilter,
+    ),
     summary="Try failed tasks again by filter",
     tags=["tasks"],
 )

@@ -29,6 +29,7 @@ from shared.store.tables import head, model, model_revision, task
 
 _FIELDS = Model.__struct_fields__
 _COLUMNS = (*_FIELDS, "revision")
+_is_one_of_these = model.c.model_id == func.any(bindparam("model_ids", type_=ARRAY(Text)))
 
 _shown_name = func.coalesce(model.c.public_name, model.c.model_name)
 _SORT_KEYS: dict[str, ColumnElement[Any]] = {
@@ -77,25 +78,29 @@ class ListFilter(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, hidden_ids=()) != ListFilter()
 
 
-def by_ids(model_ids: list[str]) -> Selection:
-    """Index: the primary key."""
-    return select(*(model.c[name] for name in _FIELDS)).where(_is_one_of(model_ids))
+@cache
+def by_ids() -> Selection:
+    """Parameter: ``model_ids``. Index: the primary key."""
+    return select(*(model.c[name] for name in _FIELDS)).where(_is_one_of_these)
 
 
-def by_ids_locked(model_ids: list[str]) -> Selection:
-    """Locks the models, in the order of their ids, until the commit."""
-    return by_ids(model_ids).order_by(model.c.model_id).with_for_update()
+@cache
+def by_ids_locked() -> Selection:
+    """Locks the models, in the order of their ids, until the commit. Parameter: ``model_ids``."""
+    return by_ids().order_by(model.c.model_id).with_for_update()
 
 
-def known_ids(model_ids: list[str]) -> Selection:
-    """Which of these ids are stored."""
-    return select(model.c.model_id).where(_is_one_of(model_ids))
+@cache
+def known_ids() -> Selection:
+    """Which of these ids are stored. Parameter: ``model_ids``."""
+    return select(model.c.model_id).where(_is_one_of_these)
 
 
-def with_creation(model_ids: list[str]) -> Selection:
+@cache
+def with_creation() -> Selection:
     """Which of these ids are stored, and the task that created each, if nothing has changed it since.
 
-    Index: three primary keys.
+    Parameter: ``model_ids``. Index: three primary keys.
     """
     its_creation = and_(
         model_revision.c.model_id == model.c.model_id,
@@ -106,7 +111,7 @@ def with_creation(model_ids: list[str]) -> Selection:
     return (
         select(model.c.model_id, task.c.task_id, task.c.digest, task.c.submitted_by)
         .select_from(joined)
-        .where(_is_one_of(model_ids))
+        .where(_is_one_of_these)
     )
 
 

@@ -1,0 +1,117 @@
+"""The shapes of answers that are put together as documents, as the OpenAPI document describes them."""
+
+from typing import Any
+
+import msgspec
+
+from shared.domain.problems import FieldError
+
+
+class ErrorMember(msgspec.Struct, frozen=True, kw_only=True):
+    """LiteLLM's error envelope."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """RFC 9457, with LiteLLM's envelope beside it. `type` names the problem: `urn:pointsman:problem:<code>`.
+
+    `detail` is a text; on the routes of `/model/info` it is `{"error": text}`, where LiteLLM's clients look.
+    """
+
+    error: ErrorMember
+    type: str
+    title: str
+    status: int
+    detail: str | dict[str, str]
+    errors: list[FieldError] | msgspec.UnsetType = msgspec.UNSET
+    request_id: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A stored deployment, as a write answers it. Secrets are removed."""
+
+    model_id: str
+    model_name: str
+    litellm_params: dict[str, Any]
+    model_info: dict[str, Any]
+    blocked: bool
+    version: int
+    created_at: str
+    created_by: str
+    updated_at: str
+    updated_by: str
+
+
+class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A deployment as reads show it. Secrets are removed; all else is as it was sent.
+
+    `model_info` holds what was sent, and `id`, `db_model`, `blocked`, `created_at`, `created_by`, `updated_at` and
+    `updated_by`.
+    """
+
+    model_name: str
+    litellm_params: dict[str, Any]
+    model_info: dict[str, Any]
+
+
+class ModelList(msgspec.Struct, frozen=True, kw_only=True):
+    data: list[ModelEntry]
+
+
+class ModelDeleted(msgspec.Struct, frozen=True, kw_only=True):
+    message: str
+    model_id: str
+
+
+class OpenAIModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A model group, as OpenAI's API lists models."""
+
+    id: str
+    object: str
+    created: int
+    owned_by: str
+
+
+class OpenAIModelList(msgspec.Struct, frozen=True, kw_only=True):
+    data: list[OpenAIModel]
+    object: str
+
+
+class ModelGroupList(msgspec.Struct, frozen=True, kw_only=True):
+    """What the deployments of each public name add up to."""
+
+    data: list[dict[str, Any]]
+
+
+class CredentialChanged(msgspec.Struct, frozen=True, kw_only=True):
+    success: bool
+    message: str
+    credential_name: str
+
+
+class SigningSecret(msgspec.Struct, frozen=True, kw_only=True):
+    """`whsec_…`: what callbacks are verified with."""
+
+    secret: str
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """`ready`, or what is wrong."""
+
+    database: str
+    worker: str
+    redis: str
+    config_file: str
+
+
+class ReadinessReport(msgspec.Struct, frozen=True, kw_only=True):
+    """`status` is `healthy`, `degraded` (only Redis is away: changes are still accepted) or `unhealthy`."""
+
+    status: str
+    db: str
+    parts: Parts
+    pointsman_version: str
