@@ -8,10 +8,12 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.domain.problems import InvalidQuery, Unavailable
-from shared.store.engines import is_transient, is_unstorable_text
+from shared.store.engines import is_transient
 from shared.store.rows import AnyRow, Selection
 
 T = TypeVar("T")
+
+_CHARACTER_NOT_IN_REPERTOIRE = "22021"
 
 
 class Reads:
@@ -65,7 +67,9 @@ async def or_on_a_new_connection(work: Callable[[], Awaitable[T]]) -> T:
 
 
 def translated(error: Exception) -> Exception:
-    """A failure that passes by itself is the client's to repeat; anything else is a bug and stays what it is."""
-    if is_unstorable_text(error):
-        return InvalidQuery("query", "holds a NUL, which no text here has")
-    return Unavailable() if is_transient(error) else error
+    """What passes by itself is the client's to repeat, and a text with a NUL to mend; anything else is a bug."""
+    if is_transient(error):
+        return Unavailable()
+    if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == _CHARACTER_NOT_IN_REPERTOIRE:
+        return InvalidQuery("query", "holds a character that no stored text can hold")
+    return error

@@ -47,7 +47,7 @@ async def list_entries(
         "action": action,
         "object_id": object_id,
         "object_type": OBJECT_TYPES.get(table_name, table_name) if table_name else None,
-        "actor": changed_by,
+        "changed_by": changed_by,
         "actor_key": changed_by_api_key,
     }
     filters = {name: value for name, value in wanted.items() if value is not None}

@@ -30,6 +30,8 @@ RECONNECT_MS = 1000
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
+_VERSION = re.compile("[0-9]{1,10}")
+
 _Request = Request[Principal, Any, Any]
 _Limit = Annotated[int, QueryParameter(ge=1, le=200)]
 _StatusFilter = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -141,7 +143,7 @@ async def follow_task(
         raise TooManyWaiters
     seen = request.headers.get("last-event-id", "")
     return ServerSentEvent(
-        _moves(request.user, reads, keyring, waiting, row.task_id, int(seen) if seen.isdecimal() else 0)
+        _moves(request.user, reads, keyring, waiting, row.task_id, int(seen) if _VERSION.fullmatch(seen) else 0)
     )
 
 

@@ -55,7 +55,7 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True):
     operation: str
     object_type: str
     object_id: str
-    needs: list[str] | None
+    needs: list[str] | None = None
     command: msgspec.Raw
     digest: str
     principal: Principal
