@@ -50,7 +50,7 @@ def checked_params(params: Document, errors: list[FieldError]) -> Document:
         errors.append(FieldError("litellm_params.model", "is required"))
     else:
         check_provider_model(params, errors)
-    return {name: typed(name, value, errors) for name, value in params.items() if value is not None}
+    return {name: typed(name, value, errors) for name, value in params.items()}
 
 
 def typed(name: str, value: Any, errors: list[FieldError]) -> Any:
