@@ -17,7 +17,8 @@ _COUNT = 10_000
 _FILL = f"""
 INSERT INTO model (model_id, model_name, litellm_params, model_info, blocked, version, revision,
                    created_at, created_by, updated_at, updated_by)
-SELECT 'm-' || n, 'group-' || mod(n, 1000), jsonb_build_object('model', repeat('x', 200), 'input_cost_per_token', mod(n, 7)),
+SELECT 'm-' || n, 'group-' || mod(n, 1000),
+       jsonb_build_object('model', repeat('x', 200), 'input_cost_per_token', mod(n, 7)),
        jsonb_build_object('mode', 'chat'), mod(n, 100) = 0, 1, n,
        now() - n * interval '1 second', 'u', now() - mod(n * 7919, {_COUNT}) * interval '1 second', 'u'
   FROM generate_series(1, {_COUNT}) AS n;
