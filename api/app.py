@@ -14,7 +14,7 @@ from api.auth import Authenticator
 from api.catalogue import Catalogue
 from api.intake import Intake
 from api.reads import Reads
-from api.routes import audit, health, model_reads, models, tasks, webhooks
+from api.routes import audit, document, health, model_reads, models, tasks, webhooks
 from api.submission import Submitter
 from api.waiting import Waiting
 from shared.contract.config_file import parse
@@ -78,7 +78,7 @@ def create_app(settings: Settings) -> Litestar:
         "catalogue": catalogue,
     }
     return Litestar(
-        route_handlers=[authenticated, health.router],
+        route_handlers=[authenticated, health.router, document.router],
         dependencies={name: _constant(value) for name, value in values.items()},
         exception_handlers={
             Refusal: errors.on_refusal,

@@ -139,7 +139,7 @@ async def _lines(connection: AsyncConnection, submissions: list[Submission]) -> 
         waiting[ObjectRef(row.object_type, row.object_id)].append(
             OpenTask(task_id=row.task_id, operation=row.operation, digest=row.digest, submitted_by=row.submitted_by)
         )
-    found = await connection.execute(models.with_creation([ref.object_id for ref in refs]))
+    found = await connection.execute(models.with_creation(), {"model_ids": [ref.object_id for ref in refs]})
     stored = {ObjectRef("model", row.model_id): _creation(row) for row in found}
     return {ref: Line(is_stored=ref in stored, created_by=stored.get(ref), waiting=tuple(waiting[ref])) for ref in refs}
 

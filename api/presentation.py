@@ -92,7 +92,7 @@ def result_etag(row: AnyRow) -> str | None:
 
 
 def task_view(keyring: Keyring, row: AnyRow, deliveries: Iterable[AnyRow] = ()) -> TaskView:
-    is_open = row.status in OPEN
+    is_put_off = row.status in OPEN and row.last_error is not None
     return TaskView(
         task_id=row.task_id,
         operation=row.operation,
@@ -103,7 +103,7 @@ def task_view(keyring: Keyring, row: AnyRow, deliveries: Iterable[AnyRow] = ()) 
         started_at=_instant_or_none(row.started_at),
         finished_at=_instant_or_none(row.finished_at),
         attempt=row.attempt,
-        next_attempt_at=instant(row.next_attempt_at) if is_open else None,
+        next_attempt_at=instant(row.next_attempt_at) if is_put_off else None,
         last_error=row.last_error,
         progress=row.progress,
         result=task_result(keyring, row),

@@ -8,31 +8,33 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.domain.problems import InvalidQuery, Unavailable
-from shared.store.engines import is_transient, is_unstorable_text
+from shared.store.engines import is_transient
 from shared.store.rows import AnyRow, Selection
 
 T = TypeVar("T")
+
+_CHARACTER_NOT_IN_REPERTOIRE = "22021"
 
 
 class Reads:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = single_statements(engine)
 
-    async def rows(self, statement: Selection) -> Sequence[AnyRow]:
+    async def rows(self, statement: Selection, **parameters: object) -> Sequence[AnyRow]:
         """Raises Unavailable."""
 
         async def read() -> Sequence[AnyRow]:
             async with self._engine.connect() as connection:
-                return (await connection.execute(statement)).all()
+                return (await connection.execute(statement, parameters)).all()
 
         try:
             return await or_on_a_new_connection(read)
         except (SQLAlchemyError, OSError) as error:
             raise translated(error) from error
 
-    async def row(self, statement: Selection) -> AnyRow | None:
+    async def row(self, statement: Selection, **parameters: object) -> AnyRow | None:
         """The first row, if any. Raises Unavailable."""
-        rows = await self.rows(statement)
+        rows = await self.rows(statement, **parameters)
         return rows[0] if rows else None
 
     async def write(self, statement: Executable) -> None:
@@ -67,7 +69,9 @@ async def or_on_a_new_connection(work: Callable[[], Awaitable[T]]) -> T:
 
 
 def translated(error: Exception) -> Exception:
-    """A failure that passes by itself is the client's to repeat; anything else is a bug and stays what it is."""
-    if is_unstorable_text(error):
-        return InvalidQuery("query", "holds a NUL, which no text here has")
-    return Unavailable() if is_transient(error) else error
+    """What passes by itself is the client's to repeat, and a text with a NUL to mend; anything else is a bug."""
+    if is_transient(error):
+        return Unavailable()
+    if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == _CHARACTER_NOT_IN_REPERTOIRE:
+        return InvalidQuery("query", "holds a character that no stored text can hold")
+    return error

@@ -155,7 +155,7 @@ class Submitter:
 
     async def _stored(self, task_id: str, own_id: str, wait_s: float) -> AnyRow:
         """The task as it is stored; waits here if the request repeats one that has not ended."""
-        row = await self._reads.row(tasks.by_ids([task_id]))
+        row = await self._reads.row(tasks.by_ids(), task_ids=[task_id])
         if row is None:
             raise TaskNotFound
         if task_id == own_id or row.finished_at is not None or wait_s <= 0:
@@ -200,7 +200,6 @@ def _fresh(row: NewTask, webhook_url: str | None) -> TaskView:
         object_type=row.object_type,
         object_id=row.object_id,
         submitted_at=instant(row.submitted_at),
-        next_attempt_at=instant(row.submitted_at),
         submitted_by=row.submitted_by,
         webhook=None if webhook_url is None else WebhookView(url=webhook_url, deliveries=[]),
     )

@@ -81,6 +81,6 @@ OPERATIONS: dict[str, Operation] = {
 }
 
 
-def command_from(operation: str, stored: dict[str, Any]) -> Command:
-    """The command of a task row."""
+def command_from(operation: str, stored: Any) -> Command:
+    """The command of a task row. Raises msgspec.ValidationError."""
     return msgspec.convert(stored, OPERATIONS[operation].command)

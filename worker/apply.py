@@ -91,11 +91,15 @@ def _claim(connection: Connection, limit: int) -> list[Claimed]:
             broken.add(_ref(task))
         if _ref(task) not in broken:
             claimed[task.task_id] = task
-    return sorted(claimed.values(), key=lambda task: task.seq)
+    return sorted(claimed.values(), key=lambda task: task.seq)[:limit]
 
 
 def _heads(connection: Connection, limit: int, task_ids: list[str] | None = None) -> list[Claimed]:
-    return [_claimed(row) for row in connection.execute(tasks.claim_heads(limit, task_ids))]
+    if task_ids is None:
+        rows = connection.execute(tasks.claim_heads(), {"limit": limit})
+    else:
+        rows = connection.execute(tasks.claim_heads(of_these=True), {"limit": limit, "task_ids": task_ids})
+    return [_claimed(row) for row in rows]
 
 
 def _claimed(row: AnyRow) -> Claimed:

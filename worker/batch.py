@@ -10,7 +10,7 @@ from shared.audit.entries import AuditEntry, describe
 from shared.domain import models
 from shared.domain.decision import Change, Context, Decision, Event, Installation, ObjectRef
 from shared.domain.problems import Problem, Refusal
-from shared.domain.rights import authorise
+from shared.domain.rights import Principal, authorise
 from shared.encryption.keyring import Keyring
 from shared.encryption.masking import without_secrets
 from shared.encryption.sensitivity import is_sensitive_name
@@ -86,11 +86,12 @@ class Batch:
 
     def _decision(self, task: Claimed, command: Command) -> Decision:
         """Raises Refusal. Rights are judged again: they may have been taken away since the task was accepted."""
-        authorise(task.principal, task.operation)
+        principal = msgspec.convert(task.principal, Principal)
+        authorise(principal, task.operation)
         context = Context(
             # Entity tags, and telling a model from a deleted one with its id, rely on distinct times.
             now=self._now + timedelta(microseconds=self._change_count),
-            principal=task.principal,
+            principal=principal,
             task_id=task.task_id,
             installation=self._installation,
             is_secret_name=is_sensitive_name,
@@ -122,7 +123,7 @@ class Batch:
                     version=version,
                     operation=task.operation,
                     changed_at=self._now,
-                    changed_by=task.principal.user_id,
+                    changed_by=str(task.principal.get("user_id", "")),
                     task_id=task.task_id,
                     state=None if model is None else models.document(model),
                 )
@@ -186,8 +187,8 @@ class Batch:
                 position=0,
                 entry_id=new_id(),
                 recorded_at=self._now,
-                actor=task.principal.user_id,
-                actor_key=task.principal.key_id,
+                actor=task.submitted_by,
+                actor_key=str(task.principal.get("key_id", "")),
                 changed_by=task.origin.changed_by,
                 source_address=task.origin.source_address,
                 request_id=task.origin.request_id,

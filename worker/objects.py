@@ -16,7 +16,7 @@ def load(connection: Connection, refs: Iterable[ObjectRef]) -> Objects:
     """Every object, locked in one order; ``None`` where there is none yet."""
     objects: Objects = dict.fromkeys(sorted(refs))
     model_ids = [ref.object_id for ref in objects if ref.object_type == OBJECT_TYPE]
-    for row in connection.execute(models.by_ids_locked(model_ids)):
+    for row in connection.execute(models.by_ids_locked(), {"model_ids": model_ids}):
         objects[ObjectRef(OBJECT_TYPE, row.model_id)] = models.from_row(row)
     versions = [_version_and_id(ref) for ref in objects if ref.object_type == REVISION_TYPE]
     if versions:
@@ -41,7 +41,7 @@ def save(connection: Connection, batch: Batch, head_revision: int) -> None:
     if kept:
         connection.execute(models.save(), packed(kept))
     if removed:
-        connection.execute(models.remove(removed))
+        connection.execute(models.remove(), {"model_ids": removed})
     if batch.revisions:
         rows = [
             msgspec.structs.replace(revision, revision=head_revision + revision.revision)

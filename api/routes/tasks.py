@@ -12,6 +12,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
+from api.openapi import Answer, described
 from api.presentation import task_view
 from api.reads import Reads
 from api.submission import RETRY_AFTER_S
@@ -29,12 +30,31 @@ RECONNECT_MS = 1000
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
+_VERSION = re.compile("[0-9]{1,10}")
+
 _Request = Request[Principal, Any, Any]
 _Limit = Annotated[int, QueryParameter(ge=1, le=200)]
 _StatusFilter = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
 
-@get("/tasks/{task_id:str}", summary="Show a task", tags=["tasks"])
+@get(
+    "/tasks/{task_id:str}",
+    operation_class=described(
+        {
+            200: Answer(
+                shape=TaskView,
+                text="The task, in whatever state.",
+                headers={
+                    "ETag": "Changes with every move of the task.",
+                    "Retry-After": "Seconds after which to look again; absent once the task has ended.",
+                },
+            )
+        },
+        problems=("task_not_found", "invalid_query"),
+    ),
+    summary="Show a task",
+    tags=["tasks"],
+)
 async def show_task(
     request: _Request,
     task_id: FromPath[str],
@@ -59,7 +79,15 @@ async def show_task(
     return Response(await _view(reads, keyring, row), headers=headers)
 
 
-@get("/tasks", summary="List tasks, newest first", tags=["tasks"])
+@get(
+    "/tasks",
+    operation_class=described(
+        {200: Answer(shape=TaskPage, text="A page of tasks; `next_cursor` leads to the next one.")},
+        problems=("invalid_query",),
+    ),
+    summary="List tasks, newest first",
+    tags=["tasks"],
+)
 async def list_tasks(
     request: _Request,
     reads: NamedDependency[Reads],
@@ -86,7 +114,22 @@ async def list_tasks(
     return TaskPage(data=[task_view(keyring, row) for row in rows[:limit]], next_cursor=next_cursor)
 
 
-@get("/tasks/{task_id:str}/events", summary="Follow a task (server-sent events)", tags=["tasks"])
+@get(
+    "/tasks/{task_id:str}/events",
+    operation_class=described(
+        {
+            200: Answer(
+                shape=str,
+                text="Events named `task`; the data of each is the task, its id the task's version.",
+                media_type="text/event-stream",
+            )
+        },
+        problems=("task_not_found", "too_many_waiters"),
+        headers={"Last-Event-ID": "The id of the last event that was seen: older ones are not sent again."},
+    ),
+    summary="Follow a task (server-sent events)",
+    tags=["tasks"],
+)
 async def follow_task(
     request: _Request,
     task_id: FromPath[str],
@@ -100,7 +143,7 @@ async def follow_task(
         raise TooManyWaiters
     seen = request.headers.get("last-event-id", "")
     return ServerSentEvent(
-        _moves(request.user, reads, keyring, waiting, row.task_id, int(seen) if seen.isdecimal() else 0)
+        _moves(request.user, reads, keyring, waiting, row.task_id, int(seen) if _VERSION.fullmatch(seen) else 0)
     )
 
 
@@ -125,7 +168,7 @@ async def _moves(
 
 async def _row(reads: Reads, principal: Principal, task_id: str) -> AnyRow:
     """Raises TaskNotFound, also where the task is somebody else's."""
-    row = await reads.row(tasks.by_ids([task_id])) if _UUID.fullmatch(task_id) else None
+    row = await reads.row(tasks.by_ids(), task_ids=[task_id]) if _UUID.fullmatch(task_id) else None
     if row is None or not is_allowed(principal, "task.read", _relation(principal, row)):
         raise TaskNotFound
     return row

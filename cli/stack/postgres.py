@@ -34,6 +34,9 @@ _SETTINGS = {
     "max_parallel_workers_per_gather": "0",
     "max_worker_processes": "0",
     "autovacuum_max_workers": "1",
+    "autovacuum_work_mem": "8MB",
+    # ANALYZE holds 300 rows in memory for each of these; with the usual 100, 50 MB of documents.
+    "default_statistics_target": "20",
     "log_checkpoints": "off",
     "log_timezone": "UTC",
 }

@@ -32,7 +32,10 @@ class WebhookView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskView(msgspec.Struct, frozen=True, kw_only=True):
-    """One task. ``result`` is there once it succeeded, ``error`` once it failed; times are RFC 3339 in UTC."""
+    """One task. ``result`` is there once it succeeded, ``error`` once it failed; times are RFC 3339 in UTC.
+
+    ``last_error`` and ``next_attempt_at`` are there while an attempt that broke off waits to be made again.
+    """
 
     task_id: str
     operation: str

@@ -71,7 +71,9 @@ def _filtered(
     statement: Selection, filters: dict[str, str], since: datetime | None, until: datetime | None
 ) -> Selection:
     for name, value in filters.items():
-        statement = statement.where(audit_entry.c[name] == value)
+        # Whoever said nothing of a change being made for somebody else made it for themselves.
+        made_for = func.coalesce(audit_entry.c.changed_by, audit_entry.c.actor)
+        statement = statement.where((made_for if name == "changed_by" else audit_entry.c[name]) == value)
     if since is not None:
         statement = statement.where(audit_entry.c.recorded_at >= since)
     if until is not None:

@@ -26,6 +26,8 @@ def async_engine(database_url: str, *, pool_size: int = 5) -> AsyncEngine:
         pool_timeout=API_STATEMENT_TIMEOUT_S,
         json_serializer=_encode,
         json_deserializer=msgspec.json.decode,
+        # The rows of a failed statement are nothing for the log that tells of it.
+        hide_parameters=True,
         connect_args={
             "timeout": CONNECT_TIMEOUT_S,
             "command_timeout": API_STATEMENT_TIMEOUT_S,
@@ -52,6 +54,8 @@ def worker_engine(database_url: str, *, pool_size: int = 2) -> Engine:
         pool_pre_ping=True,
         json_serializer=_encode,
         json_deserializer=msgspec.json.decode,
+        # The rows of a failed statement are nothing for the log that tells of it.
+        hide_parameters=True,
         connect_args={
             "application_name": "pointsman-worker",
             "connect_timeout": CONNECT_TIMEOUT_S,

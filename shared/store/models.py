@@ -30,6 +30,7 @@ from shared.store.tables import head, model, model_revision, task
 _FIELDS = Model.__struct_fields__
 _COLUMNS = (*_FIELDS, "revision")
 
+_is_one_of_these = model.c.model_id == func.any(bindparam("model_ids", type_=ARRAY(Text)))
 _shown_name = func.coalesce(model.c.public_name, model.c.model_name)
 _SORT_KEYS: dict[str, ColumnElement[Any]] = {
     "model_name": _shown_name,
@@ -77,25 +78,29 @@ class ListFilter(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, hidden_ids=()) != ListFilter()
 
 
-def by_ids(model_ids: list[str]) -> Selection:
-    """Index: the primary key."""
-    return select(*(model.c[name] for name in _FIELDS)).where(_is_one_of(model_ids))
+@cache
+def by_ids() -> Selection:
+    """Parameter: ``model_ids``. Index: the primary key."""
+    return select(*(model.c[name] for name in _FIELDS)).where(_is_one_of_these)
 
 
-def by_ids_locked(model_ids: list[str]) -> Selection:
-    """Locks the models, in the order of their ids, until the commit."""
-    return by_ids(model_ids).order_by(model.c.model_id).with_for_update()
+@cache
+def by_ids_locked() -> Selection:
+    """Locks the models, in the order of their ids, until the commit. Parameter: ``model_ids``."""
+    return by_ids().order_by(model.c.model_id).with_for_update()
 
 
-def known_ids(model_ids: list[str]) -> Selection:
-    """Which of these ids are stored."""
-    return select(model.c.model_id).where(_is_one_of(model_ids))
+@cache
+def known_ids() -> Selection:
+    """Which of these ids are stored. Parameter: ``model_ids``."""
+    return select(model.c.model_id).where(_is_one_of_these)
 
 
-def with_creation(model_ids: list[str]) -> Selection:
+@cache
+def with_creation() -> Selection:
     """Which of these ids are stored, and the task that created each, if nothing has changed it since.
 
-    Index: three primary keys.
+    Parameter: ``model_ids``. Index: three primary keys.
     """
     its_creation = and_(
         model_revision.c.model_id == model.c.model_id,
@@ -106,7 +111,7 @@ def with_creation(model_ids: list[str]) -> Selection:
     return (
         select(model.c.model_id, task.c.task_id, task.c.digest, task.c.submitted_by)
         .select_from(joined)
-        .where(_is_one_of(model_ids))
+        .where(_is_one_of_these)
     )
 
 
@@ -160,8 +165,10 @@ def save() -> Insert:
     return statement.on_conflict_do_update(index_elements=[model.c.model_id], set_=replaced)
 
 
-def remove(model_ids: list[str]) -> Delete:
-    return delete(model).where(_is_one_of(model_ids))
+@cache
+def remove() -> Delete:
+    """Parameter: ``model_ids``."""
+    return delete(model).where(_is_one_of_these)
 
 
 def from_row(row: AnyRow) -> Model:
@@ -203,10 +210,6 @@ def revision_from_row(row: AnyRow) -> ModelRevision:
     return ModelRevision(**fields_of(row))
 
 
-def _is_one_of(model_ids: list[str], name: str = "model_ids") -> ColumnElement[bool]:
-    return model.c.model_id == func.any(bindparam(name, model_ids, type_=ARRAY(Text)))
-
-
 def _narrowed(statement: Selection, wanted: ListFilter) -> Selection:
     conditions: list[ColumnElement[bool]] = [true()]
     if wanted.search:
@@ -223,7 +226,8 @@ def _narrowed(statement: Selection, wanted: ListFilter) -> Selection:
     if wanted.wildcard_only:
         conditions.append(_shown_name.like("%*%"))
     if wanted.hidden_ids:
-        conditions.append(not_(_is_one_of(list(wanted.hidden_ids), "hidden_ids")))
+        hidden = bindparam("hidden_ids", list(wanted.hidden_ids), type_=ARRAY(Text))
+        conditions.append(not_(model.c.model_id == func.any(hidden)))
     if wanted.access_group is not None:
         conditions.append(model.c.model_info["access_groups"].contains([wanted.access_group]))
     return statement.where(*conditions)

@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    Integer,
     Update,
     and_,
     bindparam,
@@ -32,7 +33,7 @@ from shared.store.tables import task
 
 _is_open = task.c.status.in_([literal(status, literal_execute=True) for status in OPEN])
 _is_due = task.c.next_attempt_at <= func.now()
-_IDS = ARRAY(UUID(as_uuid=False))
+_is_one_of_these = task.c.task_id == func.any(bindparam("task_ids", type_=ARRAY(UUID(as_uuid=False))))
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -61,15 +62,19 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Claimed(msgspec.Struct, frozen=True, kw_only=True):
-    """A task that this transaction holds locked."""
+    """A task that this transaction holds locked.
+
+    Command and principal are as they are stored: what cannot be read must break off its own attempt, not every claim.
+    """
 
     task_id: str
     seq: int
     operation: str
     object_type: str
     object_id: str
-    command: dict[str, Any]
-    principal: Principal
+    command: Any
+    principal: dict[str, Any]
+    submitted_by: str
     origin: Origin
     has_callback: bool
     attempt: int
@@ -96,6 +101,7 @@ _CLAIM_COLUMNS = (
     task.c.object_id,
     task.c.command,
     task.c.principal,
+    task.c.submitted_by,
     task.c.origin,
     task.c.webhook_url.is_not(None).label("has_callback"),
     task.c.attempt,
@@ -167,9 +173,11 @@ def waiting_on(refs: list[ObjectRef]) -> Selection:
 # --- applying ---
 
 
-def claim_heads(limit: int, task_ids: list[str] | None = None) -> Selection:
+@cache  # building it takes as long as running it
+def claim_heads(*, of_these: bool = False) -> Selection:
     """Locks due tasks that are first in their line, oldest first, passing over those that another worker holds.
 
+    Parameters: ``limit``, and ``task_ids`` if it is to lock only ``of_these``.
     Index: ix_task_open_seq, and ix_task_open_line for the two probes.
     """
     other = task.alias("other")
@@ -181,8 +189,9 @@ def claim_heads(limit: int, task_ids: list[str] | None = None) -> Selection:
     statement = select(
         *_CLAIM_COLUMNS, exists().where(same_line, other.c.seq > task.c.seq).label("has_followers")
     ).where(_is_open, _is_due, ~exists().where(same_line, other.c.seq < task.c.seq))
-    if task_ids is not None:
-        statement = statement.where(task.c.task_id == func.any(bindparam("task_ids", task_ids, type_=_IDS)))
+    if of_these:
+        statement = statement.where(_is_one_of_these)
+    limit = bindparam("limit", type_=Integer)
     return statement.order_by(task.c.seq).limit(limit).with_for_update(skip_locked=True, of=task)
 
 
@@ -255,15 +264,16 @@ def postpone(task_id: str, next_attempt_at: datetime, attempt: int, last_error: 
 # --- seeing ---
 
 
-def by_ids(task_ids: list[str]) -> Selection:
-    return select(*VIEW_COLUMNS).where(task.c.task_id == func.any(bindparam("task_ids", task_ids, type_=_IDS)))
+@cache
+def by_ids() -> Selection:
+    """Parameter: ``task_ids``."""
+    return select(*VIEW_COLUMNS).where(_is_one_of_these)
 
 
-def versions(task_ids: list[str]) -> Selection:
-    """How far these tasks have come, for waiters that missed a wake-up."""
-    return select(task.c.task_id, task.c.version, task.c.status).where(
-        task.c.task_id == func.any(bindparam("task_ids", task_ids, type_=_IDS))
-    )
+@cache
+def versions() -> Selection:
+    """How far these tasks have come, for waiters that missed a wake-up. Parameter: ``task_ids``."""
+    return select(task.c.task_id, task.c.version, task.c.status).where(_is_one_of_these)
 
 
 def page(*, limit: int, before_seq: int | None = None, submitted_by: str | None = None, **equal: str) -> Selection:

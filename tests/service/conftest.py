@@ -1,6 +1,5 @@
 """One side at a time against the real servers; afterwards the invariants, whatever the test was about."""
 
-import contextlib
 import logging
 import traceback
 from collections.abc import Iterator, MutableMapping
@@ -9,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 import redis
-from sqlalchemy import Engine, create_engine, make_url
+from sqlalchemy import Engine
 from structlog.testing import capture_logs
 
 from shared.audit import chain
@@ -40,17 +39,27 @@ def invariants(
     caplog.set_level(logging.INFO)
     uses = request.fixturenames
     postgres = request.getfixturevalue("postgres_server") if "database_url" in uses else None
+    if postgres is not None:
+        request.getfixturevalue("resident_engine")
     valkey = request.getfixturevalue("valkey_server") if "redis_url" in uses else None
     yield
     written = {"the log": "\n".join([*map(_told, logged), caplog.text])}
     if postgres is not None:
         _check_tasks(postgres, may_leave_open=request.node.get_closest_marker("leaves_open_tasks") is not None)
-        _check_chain(postgres)
+        _check_chain(request.getfixturevalue("resident_engine"))
         written |= _tables(postgres)
     if valkey is not None:
         written["Redis"] = _redis(valkey)
     for canary in {CANARY, getattr(request.module, "CANARY", CANARY)}:
         assert not [where for where, text in written.items() if canary in text], f"{canary} was written down"
+
+
+@pytest.fixture(scope="session")
+def resident_engine(postgres_server: PostgresServer) -> Iterator[Engine]:
+    """For what is done after every test: making one anew takes longer than that."""
+    engine = worker_engine(url_of(postgres_server, DATABASE), pool_size=1)
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture
@@ -87,13 +96,11 @@ def _check_tasks(postgres: PostgresServer, *, may_leave_open: bool) -> None:
         assert not applied_badly
 
 
-def _check_chain(postgres: PostgresServer) -> None:
-    engine = create_engine(make_url(url_of(postgres, DATABASE)).set(drivername="postgresql+psycopg"))
-    with contextlib.closing(engine.connect()) as connection:
+def _check_chain(engine: Engine) -> None:
+    with engine.begin() as connection:
         entries = [audit.from_row(row) for row in connection.execute(audit.in_order(limit=100_000))]
         position, digest, revision, model_count = connection.execute(audit.lock_head()).one()
         stored = connection.exec_driver_sql("SELECT count(*), (SELECT count(*) FROM model_revision) FROM model").one()
-    engine.dispose()
     verdict = chain.verify(entries, (position, digest))
     assert verdict.is_sound, verdict
     assert verdict.head == (position, digest)

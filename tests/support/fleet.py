@@ -141,6 +141,7 @@ class Fleet:
         self._more = dict(environment or {})
         self._port = free_port()
         self._canaries: dict[str, str] = {}
+        self._readable: set[str] = set()
         self._opened = contextlib.ExitStack()
         self.postgres: PostgresServer
         self.valkey: ValkeyServer
@@ -203,7 +204,7 @@ class Fleet:
         part = self.parts[name]
         part.start({**self.environment, **environment})
         if name == API:
-            until(self.is_alive, lambda: self.told)
+            self._wait_until_alive()
         return part
 
     def stop(self, *names: str) -> None:
@@ -253,13 +254,22 @@ class Fleet:
             part.thaw()
             if not part.is_running:
                 part.start(self.environment)
-        until(self.is_alive, lambda: self.told)
+        self._wait_until_alive()
+
+    def _wait_until_alive(self) -> None:
+        until(lambda: self.is_alive() or not self.parts[API].is_running, lambda: self.told)
+        assert self.parts[API].is_running, self.parts[API].logged
 
     def is_alive(self) -> bool:
         try:
             return self.http.get("/health/liveliness").status_code == 200
         except httpx.HTTPError:
             return False
+
+    def is_ready(self) -> bool:
+        """Whether every part is; also makes the API find connections that broke."""
+        response = self.http.get("/health/readiness")
+        return response.status_code == 200 and response.json()["status"] == "healthy"
 
     @property
     def told(self) -> str:
@@ -333,13 +343,29 @@ class Fleet:
     @contextlib.contextmanager
     def held_before_commit(self) -> Generator[None]:
         """Whoever applies now comes as far as the last lock before its commit, and waits there."""
+        with self._holding("SELECT 1 FROM head FOR UPDATE"):
+            yield
+
+    @contextlib.contextmanager
+    def held_while_saving(self) -> Generator[None]:
+        """Whoever applies now comes as far as writing models, and waits there."""
+        with self._holding("LOCK TABLE model IN SHARE MODE"):
+            yield
+
+    @contextlib.contextmanager
+    def _holding(self, lock: str) -> Generator[None]:
         with self.database() as connection:
-            connection.execute("SELECT 1 FROM head FOR UPDATE")
+            connection.execute(lock)  # pyright: ignore[reportArgumentType]
             yield
             connection.rollback()
 
-    def waits_before_commit(self) -> bool:
+    def is_held(self) -> bool:
+        """Whether a worker waits for what this test holds."""
         return bool(self._workers_backends("wait_event_type = 'Lock'"))
+
+    def end_held_sessions(self) -> None:
+        """As an administrator would; the statements that waited fail in the worker."""
+        self.select("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
 
     def is_stuck_in_transaction(self) -> bool:
         return bool(self._workers_backends("state = 'idle in transaction'"))
@@ -370,11 +396,34 @@ class Fleet:
 
     # --- secrets ---
 
-    def canary(self, where: str) -> str:
-        """A value that must never be seen; ``where`` says in the message of a failing test where it was put."""
-        value = "sk-canary" + secrets.token_hex(12)
+    def canary(self, where: str, form: str = "{}", *, is_readable: bool = False) -> str:
+        """A value that must never be seen; ``where`` says in the message of a failing test where it was put.
+
+        ``form`` makes it look like something; one that ``is_readable`` is shown to those who may read the object.
+        """
+        value = "canary" + secrets.token_hex(12)
         self._canaries[value] = where
-        return value
+        if is_readable:
+            self._readable.add(value)
+        return form.format(value)
+
+    def shown_in(self, name: str, text: str, *, to_reader: bool = False) -> list[str]:
+        """Which canaries are seen in a text; ``to_reader``: it answers somebody who may read the object."""
+        return [
+            f"{where} is shown in {name}"
+            for canary, where in self._canaries.items()
+            if canary in text and not (to_reader and canary in self._readable)
+        ]
+
+    def shown(self) -> list[str]:
+        """Which canaries are seen, and where."""
+        tasks = self.http.get("/tasks", params={"limit": 200}).text
+        models = self.http.get("/model/info").text
+        return [
+            *(line for name, text in self.dumps() for line in self.shown_in(name, text)),
+            *self.shown_in("the answer of /tasks", tasks, to_reader=True),
+            *self.shown_in("the answer of /model/info", models, to_reader=True),
+        ]
 
     def dumps(self) -> Iterator[tuple[str, str]]:
         """Everything that was written down, in pieces with names: tables, Redis keys and traffic, logs, the audit."""
@@ -382,8 +431,7 @@ class Fleet:
         yield "keys of Redis", self._redis_keys()
         for log in sorted([*self.logs.iterdir(), *self.folder.glob("*/*.log")]):
             yield f"log {log.name}", log.read_text(encoding="utf-8", errors="replace")
-        yield "GET /audit", str(self.audit())
-        yield "GET /tasks", self.http.get("/tasks", params={"limit": 200}).text
+        yield "the answers of /audit", str(self.audit())
 
     def _tables(self) -> Iterator[tuple[str, str]]:
         names = [row["name"] for row in self.select("SELECT relname AS name FROM pg_stat_user_tables ORDER BY relname")]
@@ -401,6 +449,7 @@ class Fleet:
     def check_invariants(self) -> None:
         """Everything runs, nothing is open, each task has had its effect once, and no canary is anywhere."""
         self.make_whole()
+        until(self.is_ready, lambda: self.told)
         until(lambda: not self._unfinished(), lambda: f"unfinished: {self._unfinished()[:5]}\n{self.told}")
         self._check_chain()
         self._check_effects()
@@ -446,12 +495,7 @@ class Fleet:
         assert models["stored"] == models["counted"], models
 
     def _check_canaries(self) -> None:
-        shown = [
-            f"{where} is shown in {name}"
-            for name, text in self.dumps()
-            for canary, where in self._canaries.items()
-            if canary in text
-        ]
+        shown = self.shown()
         assert not shown, "\n".join(shown)
 
 
@@ -470,8 +514,9 @@ def a_model(name: str = "gpt-4o", *, model_id: str | None = None, **params: Any)
 
 
 def _content(client: redis.Redis, key: bytes) -> Any:
-    """Not with DUMP, which compresses."""
-    read = {
+    """Not with DUMP, which compresses. A key may be gone by now."""
+    read: dict[bytes, Callable[[bytes], Any]] = {
+        b"none": lambda _: None,
         b"string": client.get,
         b"list": lambda name: client.lrange(name, 0, -1),
         b"hash": client.hgetall,

@@ -79,11 +79,11 @@ def _nodes(connection: Connection, statement: Selection) -> list[dict[str, Any]]
         models.count(ListFilter(model_id="m-7")),
         models.count(ListFilter(search="group-777")),
         models.count(_ANY),
-        models.by_ids(["m-7"]),
+        models.by_ids().params(model_ids=["m-7"]),
         models.of_group("group-7"),
         models.is_group("group-7"),
-        models.known_ids(["m-7", "m-8"]),
-        models.with_creation(["m-7"]),
+        models.known_ids().params(model_ids=["m-7", "m-8"]),
+        models.with_creation().params(model_ids=["m-7"]),
     ],
 )
 def test_a_page_of_ten_thousand_reads_a_page(crowded: Connection, statement: Selection) -> None:
