@@ -103,7 +103,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReadinessReport(msgspec.Struct, frozen=True, kw_only=True):
-    """`status` is `healthy`, `unhealthy`, or, while changes are accepted, `degraded`: Redis is away or a file broken."""
+    """`status` is `healthy`, `unhealthy`, or, while changes are accepted, `degraded`: Redis away, a file broken."""
 
     status: str
     db: str
