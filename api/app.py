@@ -50,7 +50,6 @@ def create_app(settings: Settings) -> Litestar:
         max_wait_s=settings.max_wait,
     )
     readiness = health.Readiness(reads, redis_client, config_file, settings.stall_after, version("pointsman"))
-    catalogue = Catalogue(reads, keyring, config_file)
 
     @asynccontextmanager
     async def running(_app: Litestar) -> AsyncGenerator[None]:
@@ -75,7 +74,7 @@ def create_app(settings: Settings) -> Litestar:
         "waiting": waiting,
         "keyring": keyring,
         "readiness": readiness,
-        "catalogue": catalogue,
+        "catalogue": Catalogue(reads, keyring, config_file),
     }
     return Litestar(
         route_handlers=[authenticated, health.router, document.router],

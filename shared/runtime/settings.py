@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -12,6 +13,12 @@ PREFIX = "POINTSMAN_"
 
 # Kubernetes injects these into every container of a namespace with a service named pointsman (docker-links style).
 _INJECTED = ("SERVICE_HOST", "SERVICE_PORT", "PORT")
+
+_SCHEMES = {
+    "database_url": ("postgresql", "postgres"),
+    "redis_url": ("redis", "rediss", "unix"),
+    "slack_webhook_url": ("https", "http"),
+}
 
 
 class Misconfigured(Exception):
@@ -159,6 +166,7 @@ def load(environment: Mapping[str, str]) -> Settings:
     if problems:
         raise Misconfigured("\n".join(problems))
     settings = Settings(**values)
+    _check_urls(settings)
     _check_master_key(settings)
     return settings
 
@@ -212,6 +220,23 @@ def _description(hint: Any) -> str:
     return next(
         (meta.description or "" for meta in get_args(hint)[1:] if isinstance(meta, Meta) and meta.description), ""
     )
+
+
+def _check_urls(settings: Settings) -> None:
+    """A URL holds passwords: it is named, never shown."""
+    for name, schemes in _SCHEMES.items():
+        url: Secret | None = getattr(settings, name)
+        if url is not None and not _is_url(url.reveal(), schemes):
+            hint = _description(_hints()[name])
+            raise Misconfigured(f"{variable_of(name)} cannot be used: it is no URL of the kind expected. {hint}")
+
+
+def _is_url(text: str, schemes: tuple[str, ...]) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in schemes and bool(parts.netloc or parts.path) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _check_master_key(settings: Settings) -> None:

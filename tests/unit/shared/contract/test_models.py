@@ -1,6 +1,5 @@
-"""LiteLLM's bodies, decoded and brought into one form."""
+"""The body of POST /model/new: what is taken, what it becomes, and what is refused by name."""
 
-import contextlib
 from typing import Any
 
 import msgspec
@@ -8,186 +7,211 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.contract import models
-from shared.contract.models import decode_change, decode_id, decode_id_to_block, decode_new_model, decode_rollback
+from shared.contract.decoding import MAX_DEPTH
+from shared.contract.models import NewModel, decode_new_model, to_command
 from shared.domain.problems import InvalidRequest
 
-Json = dict[str, Any]
 
-_fields = st.sampled_from(("id", "model_id", "model_name", "litellm_params", "model_info", "model", "version", "rpm"))
-_json = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_fields, inner, max_size=4),
-)
+def decoded(**fields: Any) -> NewModel:
+    body = {"model_name": "m", "litellm_params": {"model": "x"}, **fields}
+    return decode_new_model(msgspec.json.encode(body))
 
 
-def _new(**body: Any) -> models.NewModel:
-    given: Json = {"model_name": "gpt", "litellm_params": {"model": "openai/x"}}
-    return decode_new_model(msgspec.json.encode({**given, **body}))
+def with_params(**params: Any) -> dict[str, Any]:
+    return decoded(litellm_params={"model": "x", **params}).litellm_params
 
 
-def _params(**params: Any) -> Json:
-    return _new(litellm_params={"model": "openai/x", **params}).litellm_params
+def refused(body: bytes) -> list[str]:
+    with pytest.raises(InvalidRequest) as caught:
+        decode_new_model(body)
+    return sorted(error.field for error in caught.value.errors)
 
 
-def _change(**body: Any) -> models.ModelChange:
-    return decode_change(msgspec.json.encode(body))
+def refused_fields(**fields: Any) -> list[str]:
+    return refused(msgspec.json.encode({"model_name": "m", "litellm_params": {"model": "x"}, **fields}))
 
 
-def _refused(decode: Any, **body: Any) -> str:
-    with pytest.raises(InvalidRequest) as refused:
-        decode(**body)
-    assert refused.value.param
-    return refused.value.param
+@pytest.mark.parametrize("name", ["rpm", "tpm", "tpd", "max_retries", "max_parallel_requests", "order", "weight"])
+def test_a_whole_number_may_be_a_text(name: str) -> None:
+    value = with_params(**{name: "100"})[name]
+    assert value == 100
+    assert isinstance(value, int)
+
+
+@pytest.mark.parametrize("name", ["max_budget", "timeout", "stream_timeout", "input_cost_per_token"])
+def test_a_number_may_be_a_text(name: str) -> None:
+    value = with_params(**{name: "1e-07"})[name]
+    assert value == 1e-07
+    assert isinstance(value, float)
+
+
+@pytest.mark.parametrize("text", ["true", "True", "TRUE"])
+def test_a_switch_may_be_a_text(text: str) -> None:
+    assert with_params(drop_params=text)["drop_params"] is True
+
+
+@pytest.mark.parametrize(("text", "value"), [("false", False), ("False", False), ("perhaps", "perhaps"), ("1", "1")])
+def test_a_switch_that_is_neither_stays_as_it_is(text: str, value: Any) -> None:
+    assert with_params(use_in_pass_through=text)["use_in_pass_through"] == value
+
+
+def test_a_text_of_another_name_stays_a_text() -> None:
+    assert with_params(api_version="2024")["api_version"] == "2024"
+
+
+def test_a_timeout_may_be_a_text_that_is_no_number() -> None:
+    assert with_params(timeout="30s")["timeout"] == "30s"
+
+
+def test_a_reference_to_the_environment_stays() -> None:
+    assert with_params(rpm="os.environ/RPM")["rpm"] == "os.environ/RPM"
+
+
+@pytest.mark.parametrize("value", ["many", "1.5", "", True, [1], {"a": 1}])
+def test_what_is_no_whole_number_is_refused(value: Any) -> None:
+    assert refused_fields(litellm_params={"model": "x", "rpm": value}) == ["litellm_params.rpm"]
+
+
+@pytest.mark.parametrize("value", ["cheap", "nan", "inf", "1e999", False, []])
+def test_what_is_no_number_is_refused(value: Any) -> None:
+    field = "input_cost_per_token"
+    assert refused_fields(litellm_params={"model": "x", field: value}) == [f"litellm_params.{field}"]
+
+
+@pytest.mark.parametrize("value", [None, 0, -1, 2.5])
+def test_a_number_stays_what_it_is(value: Any) -> None:
+    assert with_params(rpm=value)["rpm"] == value
+
+
+@pytest.mark.parametrize(("given_id", "expected"), [("mine", "mine"), (77, "77"), (-1, "-1"), ("x" * 255, "x" * 255)])
+def test_an_id_is_a_text(given_id: Any, expected: str) -> None:
+    assert to_command(decoded(model_info={"id": given_id}), "drawn").model_id == expected
+
+
+@pytest.mark.parametrize("absent", ["", None])
+def test_an_empty_id_is_absent(absent: Any) -> None:
+    request = decoded(model_info={"id": absent})
+    assert "id" not in (request.model_info or {})
+    assert to_command(request, "drawn").model_id == "drawn"
+
+
+@pytest.mark.parametrize("model_id", [1.5, True, [], {}, "x" * 256])
+def test_what_is_no_id_is_refused(model_id: Any) -> None:
+    assert refused_fields(model_info={"id": model_id}) == ["model_info.id"]
+
+
+def test_the_team_is_taken_out_of_the_info() -> None:
+    command = to_command(decoded(model_info={"team_id": "t", "x": 1}), "drawn")
+    assert (command.team_id, command.model_info) == ("t", {"x": 1})
+    assert to_command(decoded(model_info={"team_id": ""}), "drawn").team_id is None
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"),
+    ("fields", "expected"),
     [
-        ({"rpm": "5"}, {"rpm": 5}),
-        ({"timeout": "30"}, {"timeout": 30.0}),
-        ({"timeout": "forever"}, {"timeout": "forever"}),
-        ({"input_cost_per_token": "1e-6"}, {"input_cost_per_token": 1e-6}),
-        ({"use_in_pass_through": "True"}, {"use_in_pass_through": True}),
-        ({"rpm": "os.environ/RPM"}, {"rpm": "os.environ/RPM"}),
-        ({"of_tomorrow": "5"}, {"of_tomorrow": "5"}),
-        ({"rpm": None, "own": None}, {}),
-        ({"deep": {"kept": None}}, {"deep": {"kept": None}}),
-        ({"prompt": "**** bold ****"}, {"prompt": "**** bold ****"}),
+        ({"model_info": {"team_id": 7}}, ["model_info.team_id"]),
+        ({"model_info": {"tier": "gold"}}, ["model_info.tier"]),
+        ({"model_info": {"tier": ["free"]}}, ["model_info.tier"]),
+        ({"model_info": []}, ["model_info"]),
+        ({"model_name": None}, ["model_name"]),
+        ({"model_name": "x" * 501}, ["model_name"]),
+        ({"model_name": "a\0b"}, ["model_name"]),
+        ({"litellm_params": {}}, ["litellm_params.model"]),
+        ({"litellm_params": {"model": ""}}, ["litellm_params.model"]),
+        ({"litellm_params": {"model": "  "}}, ["litellm_params.model"]),
+        ({"litellm_params": {"model": 7}}, ["litellm_params.model"]),
+        ({"litellm_params": {"model": "x", "a": {"b": ["\0"]}}}, ["litellm_params.a.b[0]"]),
+        ({"model_info": {"a": [{"b": "x\0"}]}}, ["model_info.a[0].b"]),
+        ({"blocked": "yes"}, ["blocked"]),
+        (
+            {"litellm_params": {"rpm": "x"}, "model_info": {"tier": 1}},
+            ["litellm_params.model", "litellm_params.rpm", "model_info.tier"],
+        ),
     ],
 )
-def test_parameters_come_into_one_form(given: Json, kept: Json) -> None:
-    assert _params(**given) == {"model": "openai/x", **kept}
+def test_every_wrong_field_is_named(fields: dict[str, Any], expected: list[str]) -> None:
+    assert refused_fields(**fields) == expected
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("rpm", "many"), ("rpm", True), ("rpm", [1]), ("tpm", ""), ("input_cost_per_token", "nan")]
+def test_a_key_that_cannot_be_stored_is_refused_without_being_shown() -> None:
+    assert refused_fields(litellm_params={"model": "x", "a": {"b\0": 1}}) == ["litellm_params.a"]
+
+
+def test_half_a_surrogate_pair_is_refused() -> None:
+    body = b'{"model_name":"m","litellm_params":{"model":"x","a":"\\ud800"}}'
+    assert refused(body) in (["litellm_params.a"], ["body"])
+
+
+def nested(depth: int) -> Any:
+    return "x" if depth == 0 else {"a": nested(depth - 1)}
+
+
+def test_a_body_that_is_nested_too_deep_is_refused() -> None:
+    assert decoded(model_info=nested(MAX_DEPTH - 1))
+    (field,) = refused_fields(model_info=nested(MAX_DEPTH + 5))
+    assert field.startswith("model_info.a")
+    assert refused(b'{"litellm_params":{"a":' + b"[" * 200_000) == ["body"]
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"null", b"[]", b"{", b"\xff\xfe", b'"x"', b'{"model_name":NaN}'])
+def test_rubbish_is_refused(body: bytes) -> None:
+    assert refused(body)
+
+
+def test_unknown_keys_at_the_top_are_dropped_and_those_below_are_kept() -> None:
+    request = decoded(surprise=1, litellm_params={"model": "x", "surprise": [1]}, model_info={"surprise": None})
+    assert (request.litellm_params["surprise"], request.model_info) == ([1], {"surprise": None})
+    assert "surprise" not in NewModel.__struct_fields__
+
+
+def test_what_the_server_owns_is_not_taken_from_the_client() -> None:
+    info = {"id": "m", "db_model": False, "created_by": "me", "updated_at": "x", "blocked": True, "mine": 1}
+    assert to_command(decoded(model_info=info), "drawn").model_info == {"mine": 1}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
 )
-def test_what_is_no_number_is_refused(name: str, value: Any) -> None:
-    assert _refused(_params, **{name: value}) == f"litellm_params.{name}"
-
-
-@pytest.mark.parametrize(
-    ("given", "model_id"),
-    [({}, "drawn"), ({"id": ""}, "drawn"), ({"id": None}, "drawn"), ({"id": 77}, "77"), ({"id": "a"}, "a")],
+NAMES = st.sampled_from(
+    ["model", "rpm", "timeout", "stream", "input_cost_per_token", "api_key", "id", "team_id", "tier"]
 )
-def test_the_id_is_taken_or_drawn(given: Json, model_id: str) -> None:
-    assert models.to_command(_new(model_info=given), "drawn").model_id == model_id
+DOCUMENTS = st.dictionaries(NAMES | st.text(), JSON, max_size=5)
 
 
-def test_what_the_server_says_of_a_model_is_not_the_clients_to_say() -> None:
-    info = {"id": "a", "db_model": True, "created_by": "x", "updated_at": "y", "blocked": True, "own": 1, "none": None}
-    command = models.to_command(_new(model_info=info), "drawn")
-    assert (command.model_info, command.blocked) == ({"own": 1}, False)
+def is_accepted(body: bytes) -> bool:
+    """Raises whatever else than a refusal that names a field comes of it."""
+    try:
+        decode_new_model(body)
+    except InvalidRequest as refusal:
+        return not refusal.errors
+    return True
 
 
-@pytest.mark.parametrize(
-    ("body", "field"),
-    [
-        ({"model_name": ""}, "model_name"),
-        ({"model_name": None}, "model_name"),
-        ({"model_name": "x\0"}, "model_name"),
-        ({"litellm_params": {"model": "  "}}, "litellm_params.model"),
-        ({"litellm_params": {"model": 5}}, "litellm_params.model"),
-        ({"litellm_params": {"model": None}}, "litellm_params.model"),
-        ({"litellm_params": []}, "litellm_params"),
-        ({"model_info": {"id": True}}, "model_info.id"),
-        ({"model_info": {"id": "x" * 256}}, "model_info.id"),
-        ({"model_info": {"team_id": 5}}, "model_info.team_id"),
-        ({"model_info": {"tier": "gold"}}, "model_info.tier"),
-        ({"blocked": "perhaps"}, "blocked"),
-    ],
-)
-def test_a_bad_model_is_refused_by_the_name_of_its_field(body: Json, field: str) -> None:
-    assert _refused(_new, **body) == field
+@given(st.binary())
+def test_any_bytes_are_decoded_or_refused(body: bytes) -> None:
+    assert not is_accepted(body)
 
 
-@pytest.mark.parametrize(
-    "mask",
-    [
-        "****",
-        "sk****bc",
-        "fp:main:0123456789abcdef",
-        "https://a.example.com/v1 (fp:main:0123456789abcdef)",
-        "pm1:main:c2VhbGVk",
-    ],
-)
-def test_a_mask_is_refused_wherever_it_stands(mask: str) -> None:
-    assert _refused(_params, api_key=mask) == "litellm_params.api_key"
-    assert _refused(_change, litellm_params={"a": {"b": mask}}) == "litellm_params.a.b"
-    assert _refused(_change, litellm_params={"a": [mask]}) == "litellm_params.a[0]"
+@given(st.dictionaries(st.sampled_from(["model_name", "litellm_params", "model_info", "blocked"]), JSON | DOCUMENTS))
+def test_any_json_is_decoded_or_refused(body: dict[str, Any]) -> None:
+    is_accepted(msgspec.json.encode(body))
 
 
-def test_a_change_says_what_is_set_and_what_goes() -> None:
-    body = _change(
-        model_name="",
-        litellm_params={"rpm": "5", "tpm": None},
-        litellm_params_to_remove=["timeout"],
-        model_info={"id": "ignored", "mode": "chat", "tier": None, "team_id": None},
-        blocked=True,
-    )
-    command = models.to_update(body, "m1", '"1-a"')
-    assert command == models.UpdateModel(
-        model_id="m1",
-        set_params={"rpm": 5},
-        remove_params=("timeout", "tpm"),
-        set_info={"mode": "chat"},
-        remove_info=("tier",),
-        blocked=True,
-        if_match='"1-a"',
-    )
+@given(DOCUMENTS, DOCUMENTS)
+def test_what_is_accepted_comes_back_as_it_is(params: dict[str, Any], info: dict[str, Any]) -> None:
+    body = {"model_name": "m", "litellm_params": {**params, "model": "x"}, "model_info": info}
+    try:
+        request = decode_new_model(msgspec.json.encode(body))
+    except InvalidRequest:
+        return
+    assert decode_new_model(msgspec.json.encode(request)) == request
+    command = to_command(request, "drawn")
+    assert msgspec.convert(msgspec.json.decode(msgspec.json.encode(command)), type(command)) == command
 
 
-@pytest.mark.parametrize(
-    ("body", "field"),
-    [
-        ({"litellm_params": {"model": None}}, "litellm_params.model"),
-        ({"litellm_params_to_remove": ["model"]}, "litellm_params.model"),
-        ({"litellm_params": {"model": ""}}, "litellm_params.model"),
-        ({"litellm_params": {"rpm": 1}, "litellm_params_to_remove": ["rpm"]}, "litellm_params_to_remove.rpm"),
-        ({"litellm_params": {"rpm": "x"}}, "litellm_params.rpm"),
-        ({"model_name": "a\0"}, "model_name"),
-        ({"litellm_params_to_remove": ["a\0"]}, "litellm_params_to_remove[0]"),
-        ({"model_info": {"a": "\0"}}, "model_info.a"),
-        ({"model_name": 5}, "model_name"),
-    ],
-)
-def test_a_bad_change_is_refused_by_the_name_of_its_field(body: Json, field: str) -> None:
-    assert _refused(_change, **body) == field
-
-
-@pytest.mark.parametrize(
-    ("body", "model_id"),
-    [
-        ({"model_info": {"id": "a"}}, "a"),
-        ({"id": "a"}, "a"),
-        ({"id": 7}, "7"),
-        ({"id": "a", "model_info": {"id": ""}}, "a"),
-        ({"id": "a", "model_info": {"id": "b"}}, "b"),
-    ],
-)
-def test_an_update_names_its_model_in_either_place(body: Json, model_id: str) -> None:
-    assert models.changed_id(_change(**body)) == model_id
-
-
-@pytest.mark.parametrize("body", [{}, {"id": ""}, {"model_info": {"id": None}}])
-def test_an_update_that_names_none_is_refused(body: Json) -> None:
-    with pytest.raises(InvalidRequest) as refused:
-        models.changed_id(_change(**body))
-    assert refused.value.param == "model_info.id"
-
-
-@pytest.mark.parametrize("decode", [decode_id, decode_id_to_block, decode_rollback, decode_change, decode_new_model])
-@given(body=st.binary(max_size=60) | _json.map(msgspec.json.encode))
-def test_rubbish_is_refused_and_nothing_else(decode: Any, body: bytes) -> None:
-    with contextlib.suppress(InvalidRequest):
-        decode(body)
-
-
-@pytest.mark.parametrize(("decode", "name"), [(decode_id, "id"), (decode_id_to_block, "model_id")])
-def test_an_id_is_a_text_or_a_number(decode: Any, name: str) -> None:
-    assert decode(msgspec.json.encode({name: 7})) == "7"
-    for value in (None, True, [], "a\0"):
-        with pytest.raises(InvalidRequest) as refused:
-            decode(msgspec.json.encode({name: value}))
-        assert refused.value.param == name
+@given(st.integers(min_value=300, max_value=6000))
+def test_a_number_of_any_length_is_decoded_or_refused(digits: int) -> None:
+    number = b"1" * digits
+    is_accepted(b'{"model_name":"m","litellm_params":{"model":"x","odd":%s,"rpm":"%s"}}' % (number, number))

@@ -1,236 +1,80 @@
-"""What changes to a model mean, without anything around it."""
-
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from shared.contract.models import decode_change, to_update
 from shared.domain import models
-from shared.domain.decision import Context, Decision, Installation
-from shared.domain.models import CreateModel, DeleteModel, Model, RollbackModel, UpdateModel
-from shared.domain.problems import (
-    ModelExists,
-    ModelInConfig,
-    ModelNotFound,
-    ModelStorageOff,
-    PreconditionFailed,
-    Refusal,
-    SecretNeeded,
-    VersionNotFound,
-)
-from shared.domain.rights import MASTER, Principal
-from shared.encryption.sensitivity import is_sensitive_name
+from shared.domain.decision import Context
+from shared.domain.models import CreateModel
+from shared.domain.problems import ModelExists, TeamNotFound
+from shared.domain.rights import MASTER
+from shared.domain.tasks import Line
 
-_NOW = datetime(2026, 1, 2, tzinfo=UTC)
-_SOMEBODY = Principal(user_id="somebody", role="internal_user", key_id="k")
-Json = dict[str, Any]
-
-_names = st.sampled_from(("region", "api_base", "custom", "tags", "api_key"))
-_values = st.one_of(st.integers(0, 99), st.text("abc", max_size=3), st.lists(st.booleans(), max_size=2))
-_params = st.dictionaries(_names, _values, max_size=4)
-_patches = st.fixed_dictionaries(
-    {},
-    optional={
-        "litellm_params": st.dictionaries(_names, st.none() | _values, max_size=4),
-        "model_info": st.dictionaries(st.sampled_from(("id", "mode", "own")), st.none() | st.text("xyz", max_size=3)),
-        "model_name": st.none() | st.text("nm", max_size=2),
-        "blocked": st.none() | st.booleans(),
-    },
-)
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+CONTEXT = Context(now=NOW, principal=MASTER, task_id="t-1")
 
 
-def a_model(**fields: Any) -> Model:
-    given: Json = {
-        "model_id": "m1",
+def a_command(**fields: Any) -> CreateModel:
+    given = {"model_id": "m-1", "model_name": "gpt", "litellm_params": {"model": "pm1:sealed"}, "model_info": {}}
+    return CreateModel(**(given | fields))
+
+
+def test_a_created_model_is_the_command_with_times_and_a_first_version() -> None:
+    command = a_command(model_info={"x": 1}, blocked=True)
+    decision = models.create({models.ref("m-1"): None}, command, CONTEXT)
+    model = decision.objects[models.ref("m-1")]
+    assert (model.model_id, model.model_name, model.litellm_params) == ("m-1", "gpt", {"model": "pm1:sealed"})
+    assert (model.model_info, model.blocked, model.version) == ({"x": 1}, True, 1)
+    assert (model.created_at, model.updated_at) == (NOW, NOW)
+    assert (model.created_by, model.updated_by) == (MASTER.user_id, MASTER.user_id)
+
+
+def test_a_creation_is_audited_and_announced() -> None:
+    decision = models.create({models.ref("m-1"): None}, a_command(), CONTEXT)
+    (change,), (event,) = decision.changes, decision.events
+    assert (change.action, change.object_id, change.before) == ("created", "m-1", None)
+    assert change.after == decision.result
+    assert (event.type, event.object_id) == ("model.created", "m-1")
+    assert event.data == {
+        "model_id": "m-1",
         "model_name": "gpt",
-        "litellm_params": {"model": "openai/x"},
-        "model_info": {},
-        "blocked": False,
         "version": 1,
-        "created_at": _NOW,
-        "created_by": "u",
-        "updated_at": _NOW,
-        "updated_by": "u",
+        "task_id": "t-1",
+        "changed_by": MASTER.user_id,
     }
-    return Model(**{**given, **fields})
 
 
-def context(principal: Principal = MASTER, **installation: Any) -> Context:
-    return Context(
-        now=_NOW + timedelta(seconds=1),
-        principal=principal,
-        task_id="t1",
-        installation=Installation(**installation),
-        is_secret_name=is_sensitive_name,
-    )
+def test_an_event_carries_no_parameter() -> None:
+    decision = models.create({models.ref("m-1"): None}, a_command(), CONTEXT)
+    assert b"pm1:" not in msgspec.json.encode(decision.events)
 
 
-def patched(model: Model, patch: Json) -> Model:
-    command = to_update(decode_change(msgspec.json.encode(patch)), model.model_id, None)
-    decision = models.update({models.ref(model.model_id): model}, command, context())
-    return decision.objects.get(models.ref(model.model_id), model)
+def test_the_same_decision_is_made_again() -> None:
+    state = {models.ref("m-1"): None}
+    assert models.create(state, a_command(), CONTEXT) == models.create(state, a_command(), CONTEXT)
 
 
-def content(model: Model) -> tuple[Any, ...]:
-    return model.model_id, model.model_name, model.litellm_params, model.model_info, model.blocked
+def test_a_model_that_exists_is_not_created_again() -> None:
+    state = models.create({models.ref("m-1"): None}, a_command(), CONTEXT).objects
+    with pytest.raises(ModelExists, match="m-1"):
+        models.create(state, a_command(), CONTEXT)
 
 
-def decided(model: Model | None, command: Any, **where: Any) -> Decision:
-    decide = {UpdateModel: models.update, DeleteModel: models.delete, CreateModel: models.create}[type(command)]
-    return decide({models.ref(command.model_id): model}, command, context(**where))
+def test_a_creation_touches_its_model_only() -> None:
+    assert models.touched_by_create(a_command()) == (models.ref("m-1"),)
 
 
-@given(_params)
-def test_an_empty_patch_changes_nothing(params: Json) -> None:
-    model = a_model(litellm_params=params)
-    for patch in ({}, {"litellm_params": {}, "model_info": {}, "model_name": "", "blocked": None}):
-        assert patched(model, patch) is model
-
-
-@given(_params, _patches)
-def test_a_patch_twice_is_the_patch_once(params: Json, patch: Json) -> None:
-    once = patched(a_model(litellm_params=params), patch)
-    assert content(patched(once, patch)) == content(once)
-
-
-@given(_params, _patches)
-def test_what_a_patch_does_not_name_survives(params: Json, patch: Json) -> None:
-    model = a_model(litellm_params={"model": "openai/x", **params}, model_info={"kept": [1], "mode": "m"})
-    after = patched(model, patch)
-    named = patch.get("litellm_params", {})
-    assert {n: v for n, v in after.litellm_params.items() if n not in named} == {
-        n: v for n, v in model.litellm_params.items() if n not in named
-    }
-    assert after.model_info["kept"] == [1]
-    assert after.model_id == "m1"
-    assert "id" not in after.model_info
-
-
-@given(_params, _names)
-def test_null_removes_as_does_the_list_of_what_to_remove(params: Json, name: str) -> None:
-    model = a_model(litellm_params={"model": "openai/x", **params})
-    by_null = patched(model, {"litellm_params": {name: None}})
-    assert name not in by_null.litellm_params
-    assert content(by_null) == content(patched(model, {"litellm_params_to_remove": [name]}))
-
-
-@given(_params, _params, _params)
-def test_patches_of_different_parameters_may_come_in_any_order(params: Json, a: Json, b: Json) -> None:
-    b = {name: value for name, value in b.items() if name not in a}
-    model = a_model(litellm_params=params)
-    first, second = {"litellm_params": a}, {"litellm_params": b}
-    assert content(patched(patched(model, first), second)) == content(patched(patched(model, second), first))
-
-
-def test_a_change_counts_and_says_who_made_it() -> None:
-    after = patched(a_model(version=3), {"litellm_params": {"rpm": 1}})
-    assert (after.version, after.updated_by, after.created_by) == (4, "default_user_id", "u")
-    assert after.updated_at > after.created_at
-    assert models.etag(after) != models.etag(a_model(version=3))
-
-
-def test_what_is_so_already_is_confirmed_and_nobody_is_told() -> None:
-    decision = models.unblock({models.ref("m1"): a_model()}, models.UnblockModel(model_id="m1"), context())
-    assert not decision.is_change
-    assert (decision.changes, decision.events) == ((), ())
-    assert decision.result["version"] == 1
-
-
-def test_blocking_and_back() -> None:
-    blocked = models.block({models.ref("m1"): a_model()}, models.BlockModel(model_id="m1"), context())
-    after = blocked.objects[models.ref("m1")]
-    assert (after.blocked, after.version, blocked.events[0].type) == (True, 2, "model.blocked")
-    back = models.unblock({models.ref("m1"): after}, models.UnblockModel(model_id="m1"), context())
-    assert (back.objects[models.ref("m1")].blocked, back.events[0].type) == (False, "model.unblocked")
-
-
-def test_a_deletion_leaves_nothing_and_says_so() -> None:
-    decision = decided(a_model(), DeleteModel(model_id="m1"))
-    assert decision.objects == {models.ref("m1"): None}
-    assert decision.changes[0].after is None
-    assert decision.events[0].type == "model.deleted"
-
-
-@pytest.mark.parametrize("command", [UpdateModel(model_id="m1"), DeleteModel(model_id="m1")])
-@pytest.mark.parametrize(
-    ("model", "installation", "refusal"),
-    [
-        (None, {}, ModelNotFound),
-        (None, {"stores_models": False}, ModelStorageOff),
-        (a_model(), {"config_model_ids": frozenset(("m1",))}, ModelInConfig),
-    ],
-)
-def test_what_cannot_be_changed(command: Any, model: Model | None, installation: Json, refusal: type[Refusal]) -> None:
-    with pytest.raises(refusal):
-        decided(model, command, **installation)
-
-
-def test_a_change_of_another_state_than_the_expected_is_refused() -> None:
-    model = a_model()
-    for tag in (models.etag(model), "*", None):
-        decided(model, DeleteModel(model_id="m1", if_match=tag))
-    with pytest.raises(PreconditionFailed):
-        decided(model, DeleteModel(model_id="m1", if_match='"1-0"'))
-
-
-@pytest.mark.parametrize("where", ["stored", "file"])
-def test_an_id_is_taken_once(where: str) -> None:
-    command = CreateModel(model_id="m1", model_name="x", litellm_params={}, model_info={})
+def test_what_is_known_to_be_impossible_is_refused_when_accepting() -> None:
     with pytest.raises(ModelExists):
-        decided(
-            a_model() if where == "stored" else None,
-            command,
-            config_model_ids=frozenset(("m1",) if where == "file" else ()),
-        )
+        models.check_create(a_command(), Line(is_stored=True))
+    with pytest.raises(TeamNotFound):
+        models.check_create(a_command(team_id="t"), Line(is_stored=False))
+    models.check_create(a_command(), Line(is_stored=False))
 
 
-@pytest.mark.parametrize("name", ["api_base", "base_url", "custom_llm_provider", "aws_bedrock_runtime_endpoint"])
-@pytest.mark.parametrize(
-    ("stored", "also_given", "is_allowed"),
-    [
-        ({"api_key": "sealed"}, {}, False),
-        ({"api_key": "sealed"}, {"api_key": "anew"}, True),
-        ({"api_key": "sealed"}, {"my_token": "any"}, False),
-        ({"extra_headers": {"Authorization": "sealed"}}, {}, False),
-        ({"fallbacks": [{"api_key": "sealed"}]}, {}, False),
-        ({"rpm": 1}, {}, True),
-    ],
-)
-def test_a_new_destination_needs_every_stored_secret_again(
-    name: str, stored: Json, also_given: Json, is_allowed: bool
-) -> None:
-    state = {models.ref("m1"): a_model(litellm_params=stored)}
-    command = UpdateModel(model_id="m1", set_params={name: "elsewhere", **also_given})
-    assert models.update(state, command, context(MASTER)).is_change
-    if is_allowed:
-        assert models.update(state, command, context(_SOMEBODY)).is_change
-    else:
-        with pytest.raises(SecretNeeded) as refused:
-            models.update(state, command, context(_SOMEBODY))
-        assert refused.value.problem().param == f"litellm_params.{name}"
-
-
-def test_removing_a_destination_is_a_new_destination() -> None:
-    state = {models.ref("m1"): a_model(litellm_params={"api_base": "here", "api_key": "sealed"})}
-    with pytest.raises(SecretNeeded):
-        models.update(state, UpdateModel(model_id="m1", remove_params=("api_base",)), context(_SOMEBODY))
-
-
-def test_a_rollback_restores_what_a_model_says_and_not_what_it_is() -> None:
-    earlier = a_model(litellm_params={"model": "a"}, model_info={"x": 1}, updated_by="earlier")
-    present = a_model(litellm_params={"model": "b"}, model_info={}, blocked=True, model_name="b", version=4)
-    state = {models.ref("m1"): present, models.revision_ref("m1", 1): earlier}
-    after = models.rollback(state, RollbackModel(model_id="m1", to_version=1), context()).objects[models.ref("m1")]
-    assert content(after) == content(earlier)
-    assert (after.version, after.updated_by) == (5, "default_user_id")
-
-
-@pytest.mark.parametrize("earlier", [None, a_model(created_at=_NOW - timedelta(days=1))])
-def test_neither_a_deletion_nor_the_state_of_an_earlier_life_comes_back(earlier: Model | None) -> None:
-    state = {models.ref("m1"): a_model(version=3), models.revision_ref("m1", 2): earlier}
-    with pytest.raises(VersionNotFound):
-        models.rollback(state, RollbackModel(model_id="m1", to_version=2), context())
+def test_a_command_can_be_read_again_from_its_row() -> None:
+    command = a_command(team_id="t", model_info={"deep": [1, 2.5, None]})
+    stored = msgspec.json.decode(msgspec.json.encode(command))
+    assert msgspec.convert(stored, CreateModel) == command
+    assert (stored["operation"], stored["schema"]) == ("model.create", 1)
