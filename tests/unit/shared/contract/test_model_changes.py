@@ -51,7 +51,7 @@ def _refused(decode: Any, **body: Any) -> str:
         ({"use_in_pass_through": "True"}, {"use_in_pass_through": True}),
         ({"rpm": "os.environ/RPM"}, {"rpm": "os.environ/RPM"}),
         ({"of_tomorrow": "5"}, {"of_tomorrow": "5"}),
-        ({"rpm": None, "own": None}, {}),
+        ({"rpm": None, "own": None}, {"rpm": None, "own": None}),
         ({"deep": {"kept": None}}, {"deep": {"kept": None}}),
         ({"prompt": "**** bold ****"}, {"prompt": "**** bold ****"}),
     ],
@@ -76,9 +76,18 @@ def test_the_id_is_taken_or_drawn(given: Json, model_id: str) -> None:
 
 
 def test_what_the_server_says_of_a_model_is_not_the_clients_to_say() -> None:
-    info = {"id": "a", "db_model": True, "created_by": "x", "updated_at": "y", "blocked": True, "own": 1, "none": None}
+    info = {
+        "id": "a",
+        "db_model": True,
+        "created_by": "x",
+        "updated_at": "y",
+        "blocked": True,
+        "own": 1,
+        "none": None,
+        "team_id": None,
+    }
     command = models.to_command(_new(model_info=info), "drawn")
-    assert (command.model_info, command.blocked) == ({"own": 1}, False)
+    assert (command.model_info, command.blocked) == ({"own": 1, "none": None}, False)
 
 
 @pytest.mark.parametrize(
