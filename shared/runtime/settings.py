@@ -232,11 +232,13 @@ def _check_urls(settings: Settings) -> None:
 
 
 def _is_url(text: str, schemes: tuple[str, ...]) -> bool:
+    scheme, separator, rest = text.partition("://")
     try:
-        parts = urlsplit(text)
-        return parts.scheme in schemes and bool(parts.netloc or parts.path) and parts.port != 0
+        # Behind the last @: a password may hold what would end the host elsewhere.
+        port = urlsplit("//" + rest.rpartition("@")[2]).port
     except ValueError:
         return False
+    return bool(separator and rest) and scheme.lower().partition("+")[0] in schemes and port != 0
 
 
 def _check_master_key(settings: Settings) -> None:
