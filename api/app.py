@@ -11,16 +11,20 @@ from litestar.exceptions import HTTPException
 
 from api import errors, openapi
 from api.auth import Authenticator
+from api.catalogue import Catalogue
 from api.intake import Intake
 from api.reads import Reads
-from api.routes import audit, document, health, models, tasks, webhooks
+from api.routes import audit, document, health, model_reads, models, tasks, webhooks
 from api.submission import Submitter
 from api.waiting import Waiting
+from shared.contract.config_file import parse
+from shared.domain.decision import Installation
 from shared.domain.problems import Refusal
 from shared.encryption.keyring import BadKey, Keyring
 from shared.messaging.broker import celery_app
 from shared.messaging.rings import Bell
 from shared.outbox.addresses import Allowlist
+from shared.runtime.config_file import ConfigFile
 from shared.runtime.settings import Misconfigured, Settings, variable_of
 from shared.store.engines import async_engine
 
@@ -34,16 +38,18 @@ def create_app(settings: Settings) -> Litestar:
     bell = Bell(celery_app(settings.redis_url.reveal()))
     reads = Reads(engine)
     waiting = Waiting(reads, settings.redis_url.reveal(), settings.max_waiters)
+    config_file = ConfigFile(settings.config, parse)
     submitter = Submitter(
         keyring=keyring,
         intake=Intake(engine, bell.ring),
         waiting=waiting,
         reads=reads,
         allow=allow,
+        installation=lambda: Installation(config_model_ids=config_file.ids(), stores_models=settings.store_models),
         default_wait_s=settings.default_wait,
         max_wait_s=settings.max_wait,
     )
-    readiness = health.Readiness(reads, redis_client, settings.stall_after, version("pointsman"))
+    readiness = health.Readiness(reads, redis_client, config_file, settings.stall_after, version("pointsman"))
 
     @asynccontextmanager
     async def running(_app: Litestar) -> AsyncGenerator[None]:
@@ -59,10 +65,17 @@ def create_app(settings: Settings) -> Litestar:
 
     authenticated = Router(
         "/",
-        route_handlers=[models.router, tasks.router, audit.router, webhooks.router],
+        route_handlers=[models.router, model_reads.router, tasks.router, audit.router, webhooks.router],
         middleware=[Authenticator(settings.master_key.reveal()).before],
     )
-    values = {"submitter": submitter, "reads": reads, "waiting": waiting, "keyring": keyring, "readiness": readiness}
+    values = {
+        "submitter": submitter,
+        "reads": reads,
+        "waiting": waiting,
+        "keyring": keyring,
+        "readiness": readiness,
+        "catalogue": Catalogue(reads, keyring, config_file),
+    }
     return Litestar(
         route_handlers=[authenticated, health.router, document.router],
         dependencies={name: _constant(value) for name, value in values.items()},

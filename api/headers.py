@@ -13,6 +13,7 @@ from shared.store.tasks import Origin
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _PREFERENCE = re.compile(r"\s*([A-Za-z-]+)\s*(?:=\s*\"?([^\";,]*)\"?)?")
+_ENTITY_TAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]{1,100}"')
 _MAX_CHANGED_BY = 255
 
 
@@ -54,6 +55,16 @@ def idempotency_key(value: str | None) -> str | None:
     if not _IDEMPOTENCY_KEY.fullmatch(key):
         raise InvalidHeader("Idempotency-Key", "must be 1 to 255 printable ASCII characters")
     return key
+
+
+def if_match(value: str | None) -> str | None:
+    """The one entity tag of ``If-Match``, or ``*``. Raises InvalidHeader."""
+    if value is None:
+        return None
+    tag = value.strip()
+    if tag != "*" and not _ENTITY_TAG.fullmatch(tag):
+        raise InvalidHeader("If-Match", "must be one entity tag as an `ETag` header gave it, or *")
+    return tag
 
 
 def origin(request: Request[Any, Any, Any]) -> Origin:

@@ -20,7 +20,7 @@ from shared.domain.problems import Refusal
 from shared.domain.tasks import Line, OpenTask
 from shared.store import models, tasks
 from shared.store.engines import is_transient
-from shared.store.rows import packed
+from shared.store.rows import AnyRow, packed
 from shared.store.tasks import NewTask
 
 MAX_GROUP = 200
@@ -139,9 +139,15 @@ async def _lines(connection: AsyncConnection, submissions: list[Submission]) -> 
         waiting[ObjectRef(row.object_type, row.object_id)].append(
             OpenTask(task_id=row.task_id, operation=row.operation, digest=row.digest, submitted_by=row.submitted_by)
         )
-    found = await connection.execute(models.known_ids(), {"model_ids": [ref.object_id for ref in refs]})
-    stored = {ObjectRef("model", row.model_id) for row in found}
-    return {ref: Line(is_stored=ref in stored, waiting=tuple(waiting[ref])) for ref in refs}
+    found = await connection.execute(models.with_creation(), {"model_ids": [ref.object_id for ref in refs]})
+    stored = {ObjectRef("model", row.model_id): _creation(row) for row in found}
+    return {ref: Line(is_stored=ref in stored, created_by=stored.get(ref), waiting=tuple(waiting[ref])) for ref in refs}
+
+
+def _creation(row: AnyRow) -> OpenTask | None:
+    if row.task_id is None:
+        return None
+    return OpenTask(task_id=row.task_id, operation="model.create", digest=row.digest, submitted_by=row.submitted_by)
 
 
 def _lock_keys(submissions: list[Submission]) -> list[int]:

@@ -27,7 +27,7 @@ from litestar.openapi.spec import (
 from api import shapes
 from shared.contract.audit import AuditEntryView, AuditPage
 from shared.contract.errors import CATALOGUE, CONTENT_TYPE, body
-from shared.contract.models import NewModel
+from shared.contract.models import ModelChange, ModelHistory, ModelId, ModelIdToBlock, ModelPage, NewModel, Rollback
 from shared.contract.tasks import TaskPage, TaskView
 from shared.domain.problems import Problem
 
@@ -54,8 +54,10 @@ _SUBMISSION_HEADERS = {
     "litellm-changed-by": "On whose behalf; shown in the audit log beside the key's own user.",
     "X-Request-ID": "Kept with the task and shown in the audit log; drawn if it is missing.",
 }
+_IF_MATCH = "The `ETag` of the object as you know it: if it has changed since, the change is refused."
 _TASK_HEADERS = {
     "Location": "The task.",
+    "ETag": "Of the object as this change left it; absent while the task is open, and after a deletion.",
     "Preference-Applied": "Which part of `Prefer` was heeded.",
     "Idempotency-Replayed": "`true` if this request was accepted before, as the task that is answered.",
 }
@@ -77,6 +79,16 @@ _COMPONENTS: Sequence[type[msgspec.Struct]] = (
     NewModel,
     shapes.ModelRow,
     shapes.ModelList,
+    shapes.Deletion,
+    shapes.ModelGroups,
+    shapes.ModelName,
+    shapes.ModelNames,
+    ModelChange,
+    ModelHistory,
+    ModelId,
+    ModelIdToBlock,
+    ModelPage,
+    Rollback,
     TaskView,
     TaskPage,
     AuditEntryView,
@@ -132,7 +144,17 @@ def described(
     return _operation(answers, codes, _header_parameters(headers or {}), None, is_open=is_open)
 
 
-def submission(body: type[msgspec.Struct], row: type[msgspec.Struct], problems: Iterable[str]) -> type[Operation]:
+def change(body: type[msgspec.Struct], row: type[msgspec.Struct], problems: Iterable[str]) -> type[Operation]:
+    """A write to an object that is there, which may say which version of it it means."""
+    return submission(body, row, (*problems, "precondition_failed"), {"If-Match": _IF_MATCH})
+
+
+def submission(
+    body: type[msgspec.Struct],
+    row: type[msgspec.Struct],
+    problems: Iterable[str],
+    headers: Mapping[str, str] | None = None,
+) -> type[Operation]:
     """A write: its body, which the handler reads as bytes, and what every submission has in common."""
     answers = {
         200: Answer(shape=row, text="Carried out while the client waited: the finished row.", headers=_TASK_HEADERS),
@@ -141,7 +163,9 @@ def submission(body: type[msgspec.Struct], row: type[msgspec.Struct], problems: 
     codes = (*problems, *_REFUSALS_OF_SUBMISSIONS, *_OF_EVERY_ROUTE)
     content = {"application/json": OpenAPIMediaType(schema=_ref(body))}
     request_body = RequestBody(content=content, required=True)
-    return _operation(answers, codes, _header_parameters(_SUBMISSION_HEADERS), request_body, is_open=False)
+    return _operation(
+        answers, codes, _header_parameters(_SUBMISSION_HEADERS | dict(headers or {})), request_body, is_open=False
+    )
 
 
 def _operation(

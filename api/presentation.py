@@ -6,18 +6,25 @@ from typing import Any
 
 import msgspec
 
+from shared.audit.entries import describe
 from shared.contract import models as model_contract
 from shared.contract.audit import AuditEntryView, table_name
+from shared.contract.config_file import ConfigModel
+from shared.contract.models import FieldChange, ModelHistory, VersionView
 from shared.contract.tasks import DeliveryAttemptView, DeliveryView, TaskView, WebhookView, problem_body
-from shared.domain.models import Model, document
+from shared.domain.decision import Change
+from shared.domain.differences import differences
+from shared.domain.models import Model, document, etag
 from shared.domain.tasks import OPEN
 from shared.encryption.keyring import Keyring
 from shared.encryption.masking import without_secrets
 from shared.encryption.sealing import Binding, open_document, open_text
 from shared.operations import OPERATIONS
+from shared.store.models import ModelRevision
 from shared.store.rows import AnyRow
 
 _SEALED = "litellm_params"
+_COMPARED = ("model_name", "litellm_params", "model_info", "team_id", "public_name", "blocked")
 
 
 def model_entry(keyring: Keyring, model: Model) -> dict[str, Any]:
@@ -25,11 +32,63 @@ def model_entry(keyring: Keyring, model: Model) -> dict[str, Any]:
     return model_contract.entry(_opened(keyring, "model", model.model_id, document(model)))
 
 
+def config_entry(model: ConfigModel) -> dict[str, Any]:
+    """A model of the configuration file in the same shape."""
+    return {
+        "model_name": model.model_name,
+        "litellm_params": without_secrets(model.litellm_params),
+        "model_info": {
+            **model_contract.prices(model.litellm_params),
+            **model.model_info,
+            "id": model.model_id,
+            "db_model": False,
+            "blocked": False,
+        },
+    }
+
+
+def history_view(keyring: Keyring, model_id: str, revisions: list[ModelRevision], limit: int) -> ModelHistory:
+    """``revisions`` newest first, and one more than the limit where there are older ones, to compare the last with."""
+    masked = [_masked_state(keyring, model_id, revision) for revision in revisions]
+    older = [*masked[1:], {}]
+    views = [
+        VersionView(
+            version=revision.version,
+            operation=revision.operation,
+            changed_at=instant(revision.changed_at),
+            changed_by=revision.changed_by,
+            task_id=revision.task_id,
+            is_deletion=revision.state is None,
+            changes=[FieldChange(field=name, before=a, after=b) for name, a, b in differences(before, after)],
+        )
+        for revision, before, after in zip(revisions, older, masked, strict=True)
+    ]
+    has_more = len(revisions) > limit
+    return ModelHistory(
+        model_id=model_id,
+        data=views[:limit],
+        next_before=revisions[limit - 1].revision if has_more else None,
+    )
+
+
+def _masked_state(keyring: Keyring, model_id: str, revision: ModelRevision) -> dict[str, Any]:
+    change = Change(
+        action=revision.operation, object_type="model", object_id=model_id, before=None, after=revision.state
+    )
+    _, after = describe(keyring, change)
+    return {} if after is None else {name: after[name] for name in _COMPARED}
+
+
 def task_result(keyring: Keyring, row: AnyRow) -> dict[str, Any] | None:
     """What a succeeded task answers with, in LiteLLM's shape."""
     if row.result is None:
         return None
     return OPERATIONS[row.operation].answer(_opened(keyring, row.object_type, row.object_id, row.result))
+
+
+def result_etag(row: AnyRow) -> str | None:
+    """The entity tag of the object that a task left behind."""
+    return etag(row.result) if row.result is not None and "version" in row.result else None
 
 
 def task_view(keyring: Keyring, row: AnyRow, deliveries: Iterable[AnyRow] = ()) -> TaskView:

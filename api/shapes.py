@@ -49,8 +49,8 @@ class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
 class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A deployment as reads show it. Secrets are removed; all else is as it was sent.
 
-    `model_info` holds what was sent, and `id`, `db_model`, `blocked`, `created_at`, `created_by`, `updated_at` and
-    `updated_by`.
+    `model_info` holds what was sent, the prices among `litellm_params`, and `id`, `db_model`, `blocked`, `created_at`,
+    `created_by`, `updated_at` and `updated_by`.
     """
 
     model_name: str
@@ -60,6 +60,31 @@ class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 class ModelList(msgspec.Struct, frozen=True, kw_only=True):
     data: list[ModelEntry]
+
+
+class Deletion(msgspec.Struct, frozen=True, kw_only=True):
+    message: str
+    model_id: str
+
+
+class ModelName(msgspec.Struct, frozen=True, kw_only=True):
+    """A model group in OpenAI's shape."""
+
+    id: str
+    object: str
+    created: int
+    owned_by: str
+
+
+class ModelNames(msgspec.Struct, frozen=True, kw_only=True):
+    data: list[ModelName]
+    object: str
+
+
+class ModelGroups(msgspec.Struct, frozen=True, kw_only=True):
+    """For each public name what its deployments add up to: providers, mode, limits, prices, abilities."""
+
+    data: list[dict[str, Any]]
 
 
 class SigningSecret(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,10 +99,11 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     database: str
     worker: str
     redis: str
+    config_file: str
 
 
 class ReadinessReport(msgspec.Struct, frozen=True, kw_only=True):
-    """`status` is `healthy`, `degraded` (only Redis is away: changes are still accepted) or `unhealthy`."""
+    """`status` is `healthy`, `unhealthy`, or, while changes are accepted, `degraded`: Redis away, a file broken."""
 
     status: str
     db: str

@@ -1,5 +1,6 @@
 """The one way in for every change: headers, rights, sealing, accept, then answer 202 or wait."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -9,12 +10,13 @@ from litestar import Request, Response
 from api import intake
 from api.errors import answer
 from api.headers import Preference, idempotency_key, origin, preference
-from api.presentation import instant, task_result, task_view
+from api.presentation import instant, result_etag, task_result, task_view
 from api.reads import Reads
 from api.responses import JsonAnswer
 from api.waiting import Waiting
 from shared.contract.tasks import TaskView, WebhookView
 from shared.domain.acceptance import Submission
+from shared.domain.decision import Installation
 from shared.domain.problems import Problem, TaskNotFound, WebhookRefused
 from shared.domain.rights import Principal, authorise
 from shared.domain.tasks import OpenTask
@@ -55,6 +57,7 @@ class Submitter:
         waiting: Waiting,
         reads: Reads,
         allow: Allowlist,
+        installation: Callable[[], Installation],
         default_wait_s: float,
         max_wait_s: float,
     ) -> None:
@@ -63,6 +66,7 @@ class Submitter:
         self._waiting = waiting
         self._reads = reads
         self._allow = allow
+        self._installation = installation
         self._default_wait_s = default_wait_s
         self._max_wait_s = max_wait_s
 
@@ -123,7 +127,7 @@ class Submitter:
             task=OpenTask(task_id=task_id, operation=asked.operation, digest=digest, submitted_by=user_id),
             ref=ref,
             idempotency_key=key,
-            check=lambda line: operation.check(asked.command, line),
+            check=lambda line: operation.check(asked.command, line, self._installation()),
             is_same=lambda earlier: self.keyring.digest_matches(earlier, plain, _DIGEST_PURPOSE),
         )
         return intake.Request(submission=submission, row=row, is_contested=asked.names_object or key is not None)
@@ -168,6 +172,9 @@ class Submitter:
             return _accepted(task_view(self.keyring, row), headers)
         if row.status == "failed":
             return answer(request, msgspec.convert(row.problem, Problem), headers=headers)
+        tag = result_etag(row)
+        if tag is not None:
+            headers["ETag"] = tag
         return JsonAnswer(task_result(self.keyring, row), status_code=200, headers=headers)
 
 

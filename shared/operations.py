@@ -7,10 +7,10 @@ import msgspec
 
 from shared.contract import models as model_contract
 from shared.domain import models
-from shared.domain.decision import Context, Decision, ObjectRef, State
+from shared.domain.decision import Context, Decision, Installation, ObjectRef, State
 from shared.domain.tasks import Line
 
-Command = models.CreateModel
+Command = models.CreateModel | models.ChangeOfOne
 """Any command; a tagged union, so that a queued row can always be read."""
 
 
@@ -24,7 +24,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     object_type: str
     command: type[Any]
     touched: Callable[[Any], tuple[ObjectRef, ...]]
-    check: Callable[[Any, Line], None]
+    check: Callable[[Any, Line, Installation], None]
     decide: Callable[[State, Any, Context], Decision]
     answer: Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -33,10 +33,50 @@ OPERATIONS: dict[str, Operation] = {
     "model.create": Operation(
         object_type=models.OBJECT_TYPE,
         command=models.CreateModel,
-        touched=models.touched_by_create,
+        touched=models.touched,
         check=models.check_create,
         decide=models.create,
         answer=model_contract.row,
+    ),
+    "model.update": Operation(
+        object_type=models.OBJECT_TYPE,
+        command=models.UpdateModel,
+        touched=models.touched,
+        check=models.check_change,
+        decide=models.update,
+        answer=model_contract.row,
+    ),
+    "model.block": Operation(
+        object_type=models.OBJECT_TYPE,
+        command=models.BlockModel,
+        touched=models.touched,
+        check=models.check_change,
+        decide=models.block,
+        answer=model_contract.row,
+    ),
+    "model.unblock": Operation(
+        object_type=models.OBJECT_TYPE,
+        command=models.UnblockModel,
+        touched=models.touched,
+        check=models.check_change,
+        decide=models.unblock,
+        answer=model_contract.row,
+    ),
+    "model.rollback": Operation(
+        object_type=models.OBJECT_TYPE,
+        command=models.RollbackModel,
+        touched=models.touched_by_rollback,
+        check=models.check_change,
+        decide=models.rollback,
+        answer=model_contract.row,
+    ),
+    "model.delete": Operation(
+        object_type=models.OBJECT_TYPE,
+        command=models.DeleteModel,
+        touched=models.touched,
+        check=models.check_change,
+        decide=models.delete,
+        answer=model_contract.deletion,
     ),
 }
 

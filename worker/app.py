@@ -14,6 +14,8 @@ from celery import Celery, Task
 from celery.signals import worker_init
 from kombu.exceptions import OperationalError
 
+from shared.contract.config_file import parse
+from shared.domain.decision import Installation
 from shared.encryption.keyring import BadKey, Keyring
 from shared.messaging import rings
 from shared.messaging.broker import celery_app
@@ -21,6 +23,7 @@ from shared.messaging.wakeups import Waker
 from shared.outbox.addresses import Allowlist
 from shared.outbox.routing import Routes
 from shared.runtime.clock import now
+from shared.runtime.config_file import ConfigFile
 from shared.runtime.settings import Misconfigured, Settings, variable_of
 from shared.store.engines import worker_engine
 from worker.apply import Applied, Applier
@@ -63,7 +66,15 @@ class Workshop:
         engine = worker_engine(settings.database_url.reveal(), pool_size=max(2, settings.delivery_threads))
         self._waker = Waker(settings.redis_url.reveal())
         routes = Routes(slack=settings.slack_webhook_url is not None)
-        applier = Applier(engine, checked.keyring, routes, settings.batch_size, now)
+        config_file = ConfigFile(settings.config, parse)
+        applier = Applier(
+            engine,
+            checked.keyring,
+            routes,
+            settings.batch_size,
+            now,
+            lambda: Installation(config_model_ids=config_file.ids(), stores_models=settings.store_models),
+        )
         attempts = Attempts(engine, applier, settings.max_attempts, now, random.random)
         self.drain = Drain(applier, attempts, settings.batch_size, self._tell)
         self.attempts = attempts

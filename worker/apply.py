@@ -7,12 +7,14 @@ import msgspec
 from sqlalchemy import Connection, Engine
 
 from shared.audit.chain import link
-from shared.domain.decision import ObjectRef
+from shared.domain.decision import Installation, ObjectRef
 from shared.encryption.keyring import Keyring
+from shared.operations import OPERATIONS, command_from
 from shared.outbox.routing import Routes
-from shared.store import audit, models, outbox, tasks
+from shared.store import audit, outbox, tasks
 from shared.store.rows import AnyRow, fields_of, packed
 from shared.store.tasks import Claimed
+from worker import objects
 from worker.batch import Batch, Objects
 
 
@@ -27,13 +29,20 @@ class Applier:
     """One transaction at a time, which holds the locks of its tasks from claim to commit: it cannot commit late."""
 
     def __init__(
-        self, engine: Engine, keyring: Keyring, routes: Routes, batch_size: int, clock: Callable[[], datetime]
+        self,
+        engine: Engine,
+        keyring: Keyring,
+        routes: Routes,
+        batch_size: int,
+        clock: Callable[[], datetime],
+        installation: Callable[[], Installation],
     ) -> None:
         self._engine = engine
         self._keyring = keyring
         self._routes = routes
         self._batch_size = batch_size
         self._clock = clock
+        self._installation = installation
 
     def apply_due(self) -> Applied:
         """Apply what is due, oldest first, up to the batch size; an empty result says that nothing was free."""
@@ -51,16 +60,21 @@ class Applier:
 
     def give_up(self, connection: Connection, task: Claimed, end: Callable[[Batch, Claimed], None]) -> Applied:
         """End a claimed task without carrying it out, in the caller's transaction."""
-        batch = Batch({}, self._clock(), self._keyring, self._routes)
+        batch = self._batch({})
         end(batch, task)
         return _save(connection, batch)
 
     def _apply(self, connection: Connection, claimed: list[Claimed]) -> Applied:
         if not claimed:
             return Applied(task_ids=[], delivery_ids=[])
-        batch = Batch(_load(connection, claimed), self._clock(), self._keyring, self._routes)
-        batch.decide(claimed)
+        commands = [(task, command_from(task.operation, task.command)) for task in claimed]
+        refs = {ref for task, command in commands for ref in OPERATIONS[task.operation].touched(command)}
+        batch = self._batch(objects.load(connection, refs))
+        batch.decide(commands)
         return _save(connection, batch)
+
+    def _batch(self, loaded: Objects) -> Batch:
+        return Batch(loaded, self._clock(), self._keyring, self._routes, self._installation())
 
 
 def _claim(connection: Connection, limit: int) -> list[Claimed]:
@@ -96,26 +110,24 @@ def _ref(task: Claimed) -> ObjectRef:
     return ObjectRef(task.object_type, task.object_id)
 
 
-def _load(connection: Connection, claimed: list[Claimed]) -> Objects:
-    """Every object that the tasks touch, locked; ``None`` where there is none yet."""
-    refs = sorted({_ref(task) for task in claimed})
-    objects: Objects = dict.fromkeys(refs)
-    model_ids = [ref.object_id for ref in refs]
-    for row in connection.execute(models.by_ids_locked(), {"model_ids": model_ids}):
-        objects[ObjectRef("model", row.model_id)] = models.from_row(row)
-    return objects
-
-
 def _save(connection: Connection, batch: Batch) -> Applied:
     """Everything that the batch came to. The head row, which all workers share, is locked last."""
     if batch.events:
         connection.execute(outbox.insert_events(), packed(batch.events))
         connection.execute(outbox.insert_deliveries(), packed(batch.deliveries))
     connection.execute(tasks.end_tasks(), packed(batch.endings))
+    if batch.entries:
+        _record(connection, batch)
+    return Applied(
+        task_ids=[ending.task_id for ending in batch.endings],
+        delivery_ids=[delivery.delivery_id for delivery in batch.deliveries],
+    )
+
+
+def _record(connection: Connection, batch: Batch) -> None:
+    """The changed objects and the audit entries, numbered from the head on."""
     head = connection.execute(audit.lock_head()).one()
-    changed = [models.at_revision(batch.state_of(ref), head.revision + order) for ref, order in batch.changed.items()]
-    if changed:
-        connection.execute(models.save(), packed(changed))
+    objects.save(connection, batch, head.revision)
     numbered = (
         msgspec.structs.replace(entry, position=position)
         for position, entry in enumerate(batch.entries, start=head.position + 1)
@@ -128,9 +140,6 @@ def _save(connection: Connection, batch: Batch) -> Applied:
             "new_position": entries[-1].position,
             "new_hash": entries[-1].hash,
             "new_revision": head.revision + batch.change_count,
+            "new_model_count": head.model_count + batch.models_added,
         },
-    )
-    return Applied(
-        task_ids=[ending.task_id for ending in batch.endings],
-        delivery_ids=[delivery.delivery_id for delivery in batch.deliveries],
     )

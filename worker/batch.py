@@ -1,20 +1,23 @@
 """What a batch of claimed tasks comes to: every decision in order, as values to be saved. No I/O."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
 from shared.audit.entries import AuditEntry, describe
-from shared.domain.decision import Change, Context, Decision, Event, ObjectRef
+from shared.domain import models
+from shared.domain.decision import Change, Context, Decision, Event, Installation, ObjectRef
 from shared.domain.problems import Problem, Refusal
 from shared.domain.rights import Principal, authorise
 from shared.encryption.keyring import Keyring
 from shared.encryption.masking import without_secrets
-from shared.operations import OPERATIONS, command_from
+from shared.encryption.sensitivity import is_sensitive_name
+from shared.operations import OPERATIONS, Command
 from shared.outbox.routing import Routes, destinations, task_event
 from shared.runtime.clock import new_id
+from shared.store.models import ModelRevision
 from shared.store.outbox import NewDelivery, StoredEvent
 from shared.store.tasks import Claimed, Ending
 
@@ -26,23 +29,34 @@ REFUSED = "refused"
 class Batch:
     """Decides claimed tasks one after the other, each on the state that the one before left."""
 
-    def __init__(self, objects: Objects, now: datetime, keyring: Keyring, routes: Routes) -> None:
-        self._objects = objects
+    def __init__(
+        self,
+        objects: Objects,
+        now: datetime,
+        keyring: Keyring,
+        routes: Routes,
+        installation: Installation,
+    ) -> None:
+        self._before = objects
+        self._objects = dict(objects)
+        self._installation = installation
         self._now = now
         self._keyring = keyring
         self._routes = routes
         self.changed: dict[ObjectRef, int] = {}
         """Each object that changes, and how many of the batch's changes had been made with its last one."""
+        self.revisions: list[ModelRevision] = []
+        """The versions that models went through; ``revision`` counts from the head's."""
         self.entries: list[AuditEntry] = []
         self.events: list[StoredEvent] = []
         self.deliveries: list[NewDelivery] = []
         self.endings: list[Ending] = []
         self._change_count = 0
 
-    def decide(self, tasks: Iterable[Claimed]) -> None:
-        for task in tasks:
+    def decide(self, tasks: Iterable[tuple[Claimed, Command]]) -> None:
+        for task, command in tasks:
             try:
-                decision = self._decision(task)
+                decision = self._decision(task, command)
             except Refusal as refusal:
                 self.fail(task, refusal.problem())
             else:
@@ -60,26 +74,60 @@ class Batch:
     def change_count(self) -> int:
         return self._change_count
 
+    @property
+    def models_added(self) -> int:
+        """By how many the stored models become more, or, negative, less."""
+        of_models = [ref for ref in self.changed if ref.object_type == models.OBJECT_TYPE]
+        before = sum(self._before[ref] is not None for ref in of_models)
+        return sum(self._objects[ref] is not None for ref in of_models) - before
+
     def state_of(self, ref: ObjectRef) -> Any:
         return self._objects[ref]
 
-    def _decision(self, task: Claimed) -> Decision:
+    def _decision(self, task: Claimed, command: Command) -> Decision:
         """Raises Refusal. Rights are judged again: they may have been taken away since the task was accepted."""
         principal = msgspec.convert(task.principal, Principal)
         authorise(principal, task.operation)
-        context = Context(now=self._now, principal=principal, task_id=task.task_id)
-        command = command_from(task.operation, task.command)
+        context = Context(
+            # Entity tags, and telling a model from a deleted one with its id, rely on distinct times.
+            now=self._now + timedelta(microseconds=self._change_count),
+            principal=principal,
+            task_id=task.task_id,
+            installation=self._installation,
+            is_secret_name=is_sensitive_name,
+        )
         return OPERATIONS[task.operation].decide(self._objects, command, context)
 
     def _succeed(self, task: Claimed, decision: Decision) -> None:
-        self._objects.update(decision.objects)
-        self._change_count += 1
-        self.changed.update(dict.fromkeys(decision.objects, self._change_count))
+        if decision.is_change:
+            self._change_count += 1
+            self.changed.update(dict.fromkeys(decision.objects, self._change_count))
+            self._keep_revisions(task, decision)
+            self._objects.update(decision.objects)
         for change in decision.changes:
             self._log(task, change, None)
         for event in decision.events:
             self._announce(task, event)
         self._end(task, "succeeded", result=_without_named_secrets(decision.result))
+
+    def _keep_revisions(self, task: Claimed, decision: Decision) -> None:
+        for ref, model in decision.objects.items():
+            if ref.object_type != models.OBJECT_TYPE:
+                continue
+            version = self._objects[ref].version + 1 if model is None else model.version
+            self._objects[models.revision_ref(ref.object_id, version)] = model
+            self.revisions.append(
+                ModelRevision(
+                    model_id=ref.object_id,
+                    revision=self._change_count,
+                    version=version,
+                    operation=task.operation,
+                    changed_at=self._now,
+                    changed_by=str(task.principal.get("user_id", "")),
+                    task_id=task.task_id,
+                    state=None if model is None else models.document(model),
+                )
+            )
 
     def _end(
         self, task: Claimed, status: Any, *, result: dict[str, Any] | None = None, problem: Problem | None = None

@@ -11,6 +11,7 @@ from api.openapi import Answer, described
 from api.reads import Reads
 from api.shapes import ReadinessReport
 from shared.domain.problems import Unavailable
+from shared.runtime.config_file import ConfigFile
 from shared.store import tasks
 
 ALIVE = "I'm alive!"
@@ -20,8 +21,16 @@ PROBE_TIMEOUT_S = 2.0
 class Readiness:
     """Looks at the parts. Redis being away does not make the API unready: changes are still accepted."""
 
-    def __init__(self, reads: Reads, redis_client: redis.asyncio.Redis, stall_after_s: float, version: str) -> None:
+    def __init__(
+        self,
+        reads: Reads,
+        redis_client: redis.asyncio.Redis,
+        config_file: ConfigFile[Any],
+        stall_after_s: float,
+        version: str,
+    ) -> None:
         self._reads = reads
+        self._config_file = config_file
         self._redis = redis_client
         self._stall_after_s = stall_after_s
         self._version = version
@@ -30,8 +39,10 @@ class Readiness:
         """The status code and what to answer with."""
         (database, worker), redis_state = await asyncio.gather(self._database_and_worker(), self._redis_state())
         is_ready = database == "ready" and worker == "ready"
-        status = "unhealthy" if not is_ready else "healthy" if redis_state == "ready" else "degraded"
-        parts = {"database": database, "worker": worker, "redis": redis_state}
+        config_state = self._config_file.state()
+        is_whole = redis_state == "ready" and config_state == "ready"
+        status = "unhealthy" if not is_ready else "healthy" if is_whole else "degraded"
+        parts = {"database": database, "worker": worker, "redis": redis_state, "config_file": config_state}
         return (200 if is_ready else 503), {
             "status": status,
             "db": "connected" if database == "ready" else "Not connected",

@@ -1,37 +1,54 @@
-"""``/model/*``: LiteLLM's model management (contract 1.1 to 1.4)."""
+"""``/model/*``: writing models, as LiteLLM's clients do (contract 1.1, 1.2)."""
 
 from typing import Any
 
 import msgspec
-from litestar import Request, Response, Router, get, post
+from litestar import Request, Response, Router, patch, post
 from litestar.di import NamedDependency
-from litestar.params import FromQuery
+from litestar.params import FromPath
 
-from api.openapi import Answer, described, submission
-from api.presentation import model_entry
-from api.reads import Reads
+from api.headers import if_match
+from api.openapi import change, submission
 from api.routes.bodies import json_body
-from api.shapes import ModelList, ModelRow
+from api.shapes import Deletion, ModelRow
 from api.submission import Asked, Submitter
-from shared.contract.models import NewModel, decode_new_model, to_command
-from shared.domain.problems import ModelNotFound
-from shared.domain.rights import Principal, authorise
-from shared.encryption.keyring import Keyring
+from shared.contract.models import (
+    ModelChange,
+    ModelId,
+    ModelIdToBlock,
+    NewModel,
+    Rollback,
+    changed_id,
+    decode_change,
+    decode_id,
+    decode_id_to_block,
+    decode_new_model,
+    decode_rollback,
+    fit_id,
+    to_command,
+    to_update,
+)
+from shared.domain.models import BlockModel, DeleteModel, RollbackModel, UnblockModel
+from shared.domain.rights import Principal
 from shared.encryption.sealing import Binding, seal_document
+from shared.operations import Command
 from shared.runtime.clock import new_id
-from shared.store import models
 
 _Request = Request[Principal, Any, Any]
+_Submitter = NamedDependency[Submitter]
+
+_OF_ONE = ("model_not_found", "model_in_config", "model_storage_off")
+_update = change(ModelChange, ModelRow, (*_OF_ONE, "team_not_found", "secret_needed"))
 
 
 @post(
     "/model/new",
     status_code=202,
-    operation_class=submission(NewModel, ModelRow, problems=("model_exists", "team_not_found")),
+    operation_class=submission(NewModel, ModelRow, problems=("model_exists", "team_not_found", "model_storage_off")),
     summary="Add a deployment",
     tags=["models"],
 )
-async def new_model(request: _Request, submitter: NamedDependency[Submitter]) -> Response[Any]:
+async def new_model(request: _Request, submitter: _Submitter) -> Response[Any]:
     """Answers 202 with the task, or 200 with the finished row if the client waits (`Prefer: wait=10`)."""
     body = decode_new_model(await json_body(request))
     command = to_command(body, new_id())
@@ -47,30 +64,109 @@ async def new_model(request: _Request, submitter: NamedDependency[Submitter]) ->
     )
 
 
-@get(
-    ["/model/info", "/v1/model/info"],
-    operation_class=described(
-        {200: Answer(shape=ModelList, text="All deployments, or the one that was asked for.")},
-        problems=("not_permitted", "model_not_found"),
-    ),
-    summary="List deployments, or show one",
+@post(
+    "/model/update",
+    status_code=202,
+    operation_class=_update,
+    summary="Change a deployment",
     tags=["models"],
 )
-async def model_info(
-    request: _Request,
-    reads: NamedDependency[Reads],
-    keyring: NamedDependency[Keyring],
-    litellm_model_id: FromQuery[str | None] = None,
-) -> dict[str, list[dict[str, Any]]]:
-    """Secrets are removed; everything else is as it was sent. One model is still wrapped in a list."""
-    authorise(request.user, "model.read")
-    if litellm_model_id is None:
-        rows = await reads.rows(models.everything())
-    else:
-        rows = await reads.rows(models.by_ids(), model_ids=[litellm_model_id])
-        if not rows:
-            raise ModelNotFound(litellm_model_id)
-    return {"data": [model_entry(keyring, models.from_row(row)) for row in rows]}
+async def update_model(request: _Request, submitter: _Submitter) -> Response[Any]:
+    """As PATCH, with the id in `model_info.id` or at the top level."""
+    body = decode_change(await json_body(request))
+    return await _submit_update(request, submitter, body, changed_id(body))
 
 
-router = Router("/", route_handlers=[new_model, model_info])
+@patch(
+    "/model/{model_id:str}/update",
+    status_code=202,
+    operation_class=_update,
+    summary="Change a deployment",
+    tags=["models"],
+)
+async def patch_model(request: _Request, model_id: FromPath[str], submitter: _Submitter) -> Response[Any]:
+    """Changes what is named, and nothing else; `null` removes. The id never changes."""
+    return await _submit_update(request, submitter, decode_change(await json_body(request)), fit_id(model_id))
+
+
+@post(
+    "/model/delete",
+    status_code=202,
+    operation_class=change(ModelId, Deletion, _OF_ONE),
+    summary="Remove a deployment",
+    tags=["models"],
+)
+async def delete_model(request: _Request, submitter: _Submitter) -> Response[Any]:
+    model_id = decode_id(await json_body(request))
+    command = DeleteModel(model_id=model_id, if_match=if_match(request.headers.get("if-match")))
+    return await _submit(request, submitter, "model.delete", command)
+
+
+@post(
+    "/model/block",
+    status_code=202,
+    operation_class=change(ModelIdToBlock, ModelRow, _OF_ONE),
+    summary="Take a deployment out of use",
+    tags=["models"],
+)
+async def block_model(request: _Request, submitter: _Submitter) -> Response[Any]:
+    model_id = decode_id_to_block(await json_body(request))
+    command = BlockModel(model_id=model_id, if_match=if_match(request.headers.get("if-match")))
+    return await _submit(request, submitter, "model.block", command)
+
+
+@post(
+    "/model/unblock",
+    status_code=202,
+    operation_class=change(ModelIdToBlock, ModelRow, _OF_ONE),
+    summary="Put a deployment back to use",
+    tags=["models"],
+)
+async def unblock_model(request: _Request, submitter: _Submitter) -> Response[Any]:
+    model_id = decode_id_to_block(await json_body(request))
+    command = UnblockModel(model_id=model_id, if_match=if_match(request.headers.get("if-match")))
+    return await _submit(request, submitter, "model.unblock", command)
+
+
+@post(
+    "/model/{model_id:str}/rollback",
+    status_code=202,
+    operation_class=change(Rollback, ModelRow, (*_OF_ONE, "version_not_found")),
+    summary="Make a deployment what it was",
+    tags=["models"],
+)
+async def rollback_model(request: _Request, model_id: FromPath[str], submitter: _Submitter) -> Response[Any]:
+    """Restores an earlier version as a new one; `GET /model/{model_id}/history` lists them."""
+    command = RollbackModel(
+        model_id=fit_id(model_id),
+        to_version=decode_rollback(await json_body(request)),
+        if_match=if_match(request.headers.get("if-match")),
+    )
+    return await _submit(request, submitter, "model.rollback", command)
+
+
+async def _submit_update(request: _Request, submitter: Submitter, body: ModelChange, model_id: str) -> Response[Any]:
+    command = to_update(body, model_id, if_match(request.headers.get("if-match")))
+    sealed = seal_document(submitter.keyring, Binding("model", model_id), command.set_params)
+    command = msgspec.structs.replace(command, set_params=sealed)
+    asked = Asked(operation="model.update", command=command, body=(model_id, body, command.if_match), names_object=True)
+    return await submitter.submit(request, asked)
+
+
+async def _submit(request: _Request, submitter: Submitter, operation: str, command: Command) -> Response[Any]:
+    """For commands that hold nothing to be sealed."""
+    return await submitter.submit(request, Asked(operation=operation, command=command, body=command, names_object=True))
+
+
+router = Router(
+    "/",
+    route_handlers=[
+        new_model,
+        update_model,
+        patch_model,
+        delete_model,
+        block_model,
+        unblock_model,
+        rollback_model,
+    ],
+)

@@ -26,6 +26,12 @@ CATALOGUE: dict[str, ErrorKind] = {
     "invalid_query": ErrorKind(
         422, "invalid_request_error", "A query parameter is not valid", "Mend the parameter named in `param`."
     ),
+    "unusable_query": ErrorKind(
+        400,
+        "invalid_request_error",
+        "A query parameter cannot be used like this",
+        "Mend the parameter named in `param`.",
+    ),
     "not_authenticated": ErrorKind(
         401, "auth_error", "No valid key was given", "Send a key as `Authorization: Bearer sk-…` or `x-api-key: sk-…`."
     ),
@@ -33,8 +39,30 @@ CATALOGUE: dict[str, ErrorKind] = {
     "model_exists": ErrorKind(
         409, "invalid_request_error", "The model exists already", "Update it, or choose another `model_info.id`."
     ),
-    "model_not_found": ErrorKind(
+    "model_not_found": ErrorKind(404, "not_found_error", "There is no such model", "Check the id."),
+    "model_not_listed": ErrorKind(
         400, "not_found_error", "There is no such model", "Check the id; LiteLLM's clients expect status 400 here."
+    ),
+    "model_group_not_found": ErrorKind(
+        404, "not_found_error", "There is no such model group", "`GET /models` lists those that there are."
+    ),
+    "version_not_found": ErrorKind(
+        404, "not_found_error", "The model has no such version", "`GET /model/{id}/history` lists its versions."
+    ),
+    "model_in_config": ErrorKind(
+        400,
+        "validation_error",
+        "The model belongs to the configuration file",
+        "Change the file; it is read again by itself.",
+    ),
+    "model_storage_off": ErrorKind(
+        500, "internal_server_error", "Storing models is switched off", "Set `POINTSMAN_STORE_MODELS=true`."
+    ),
+    "secret_needed": ErrorKind(
+        403, "auth_error", "The secret is needed again", "Send the model's secret together with its new destination."
+    ),
+    "precondition_failed": ErrorKind(
+        412, "invalid_request_error", "The object has changed", "Read it again and use its new `ETag`."
     ),
     "team_not_found": ErrorKind(
         400, "invalid_request_error", "There is no such team", "Create the team first, or leave `team_id` out."

@@ -53,13 +53,13 @@ class Known:
             if not submission.is_same(digest):
                 raise IdempotencyKeyReused
             return task_id
-        line = self._lines.get(submission.ref)
-        last = line.waiting[-1] if line is not None and line.waiting else None
+        line = self._lines.get(submission.ref, Line(is_stored=False))
+        last = line.waiting[-1] if line.waiting else line.created_by
         if last is None or not last.operation.endswith(".create") or last.submitted_by != submission.task.submitted_by:
             return None
         return last.task_id if submission.is_same(last.digest) else None
 
     def _remember(self, submission: Submission, line: Line) -> None:
-        self._lines[submission.ref] = Line(is_stored=line.is_stored, waiting=(*line.waiting, submission.task))
+        self._lines[submission.ref] = msgspec.structs.replace(line, waiting=(*line.waiting, submission.task))
         if submission.key is not None:
             self._keys[submission.key] = (submission.task.task_id, submission.task.digest)

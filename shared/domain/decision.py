@@ -1,6 +1,6 @@
 """The values that all decisions share."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -22,12 +22,26 @@ State = Mapping[ObjectRef, Any]
 """The objects that a command touches, ``None`` where there is none."""
 
 
+class Installation(msgspec.Struct, frozen=True, kw_only=True):
+    """What the operator decided: which models belong to the configuration file, and whether others are stored."""
+
+    config_model_ids: frozenset[str] = frozenset()
+    stores_models: bool = True
+
+
+def _is_any_name(_name: str) -> bool:
+    return True
+
+
 class Context(msgspec.Struct, frozen=True, kw_only=True):
-    """Who asked, and when it is applied."""
+    """Who asked, when it is applied, and where. No two changes of one batch have the same ``now``."""
 
     now: datetime
     principal: Principal
     task_id: str
+    installation: Installation = Installation()
+    is_secret_name: Callable[[str], bool] = _is_any_name
+    """Whether a secret stands under such a name: the values are sealed, so names are all there is to go by."""
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,3 +74,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     changes: tuple[Change, ...]
     events: tuple[Event, ...]
     result: Document
+
+    @property
+    def is_change(self) -> bool:
+        """False for what was so already: nothing is written and nobody is told."""
+        return bool(self.objects)

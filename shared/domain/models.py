@@ -1,15 +1,30 @@
 """What changes to a model mean."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from shared.domain.decision import Change, Context, Decision, Document, Event, ObjectRef, State
-from shared.domain.problems import ModelExists, TeamNotFound
+from shared.domain.decision import Change, Context, Decision, Document, Event, Installation, ObjectRef, State
+from shared.domain.destinations import first_destination, holds_secret
+from shared.domain.problems import (
+    ModelExists,
+    ModelInConfig,
+    ModelNotFound,
+    ModelStorageOff,
+    PreconditionFailed,
+    SecretNeeded,
+    TeamNotFound,
+    VersionNotFound,
+)
 from shared.domain.tasks import Line
 
 OBJECT_TYPE = "model"
+REVISION_TYPE = "model_revision"
+
+# Restored by a rollback; ids, team, version and times stay what they are.
+_RESTORED = ("model_name", "public_name", "litellm_params", "model_info", "blocked")
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,26 +56,100 @@ class CreateModel(msgspec.Struct, frozen=True, kw_only=True, tag="model.create",
     blocked: bool = False
 
 
+class UpdateModel(msgspec.Struct, frozen=True, kw_only=True, tag="model.update", tag_field="operation"):
+    """Change what is named and nothing else; what is named to be removed goes, the rest stays as it is stored."""
+
+    schema: int = 1
+    model_id: str
+    model_name: str | None = None
+    set_params: Document = {}
+    remove_params: tuple[str, ...] = ()
+    set_info: Document = {}
+    remove_info: tuple[str, ...] = ()
+    team_id: str | None = None
+    blocked: bool | None = None
+    if_match: str | None = None
+
+
+class DeleteModel(msgspec.Struct, frozen=True, kw_only=True, tag="model.delete", tag_field="operation"):
+    schema: int = 1
+    model_id: str
+    if_match: str | None = None
+
+
+class BlockModel(msgspec.Struct, frozen=True, kw_only=True, tag="model.block", tag_field="operation"):
+    schema: int = 1
+    model_id: str
+    if_match: str | None = None
+
+
+class UnblockModel(msgspec.Struct, frozen=True, kw_only=True, tag="model.unblock", tag_field="operation"):
+    schema: int = 1
+    model_id: str
+    if_match: str | None = None
+
+
+class RollbackModel(msgspec.Struct, frozen=True, kw_only=True, tag="model.rollback", tag_field="operation"):
+    """Make the model what it was in an earlier version; that is a new version."""
+
+    schema: int = 1
+    model_id: str
+    to_version: int
+    if_match: str | None = None
+
+
+ChangeOfOne = UpdateModel | DeleteModel | BlockModel | UnblockModel | RollbackModel
+
+
 def ref(model_id: str) -> ObjectRef:
     return ObjectRef(OBJECT_TYPE, model_id)
 
 
-def touched_by_create(command: CreateModel) -> tuple[ObjectRef, ...]:
+def revision_ref(model_id: str, version: int) -> ObjectRef:
+    return ObjectRef(REVISION_TYPE, f"{version}@{model_id}")
+
+
+def touched(command: CreateModel | ChangeOfOne) -> tuple[ObjectRef, ...]:
     return (ref(command.model_id),)
 
 
-def check_create(command: CreateModel, line: Line) -> None:
-    """What can be known to be impossible when accepting. Raises ModelExists, TeamNotFound."""
+def touched_by_rollback(command: RollbackModel) -> tuple[ObjectRef, ...]:
+    return (ref(command.model_id), revision_ref(command.model_id, command.to_version))
+
+
+def etag(model: Model | Mapping[str, Any]) -> str:
+    """A strong entity tag (RFC 9110): changes with every change, also when a model is deleted and made anew."""
+    fields = msgspec.to_builtins(model) if isinstance(model, Model) else model
+    updated_at = msgspec.convert(fields["updated_at"], datetime)
+    return f'"{fields["version"]}-{int(updated_at.timestamp() * 1_000_000):x}"'
+
+
+# --- known to be impossible when accepting ---
+
+
+def check_create(command: CreateModel, line: Line, installation: Installation) -> None:
+    """Raises ModelStorageOff, TeamNotFound, ModelExists."""
+    _require_storage(installation)
     if command.team_id is not None:
         raise TeamNotFound(command.team_id)
-    if line.will_exist():
+    if line.will_exist() or command.model_id in installation.config_model_ids:
         raise ModelExists(command.model_id)
 
 
+def check_change(command: ChangeOfOne, line: Line, installation: Installation) -> None:
+    """Raises ModelStorageOff, ModelInConfig, ModelNotFound."""
+    _require_editable(command.model_id, installation)
+    if not line.will_exist():
+        raise ModelNotFound(command.model_id)
+
+
+# --- what they mean ---
+
+
 def create(state: State, command: CreateModel, context: Context) -> Decision:
-    """Raises ModelExists."""
-    where = ref(command.model_id)
-    if state[where] is not None:
+    """Raises ModelStorageOff, ModelExists."""
+    _require_storage(context.installation)
+    if state[ref(command.model_id)] is not None or command.model_id in context.installation.config_model_ids:
         raise ModelExists(command.model_id)
     model = Model(
         model_id=command.model_id,
@@ -75,21 +164,146 @@ def create(state: State, command: CreateModel, context: Context) -> Decision:
         updated_at=context.now,
         updated_by=context.principal.user_id,
     )
+    return _decided("created", None, model, context)
+
+
+def update(state: State, command: UpdateModel, context: Context) -> Decision:
+    """Raises ModelInConfig, ModelNotFound, PreconditionFailed, TeamNotFound, SecretNeeded."""
+    before = _existing(state, command, context)
+    if command.team_id is not None and command.team_id != before.team_id:
+        raise TeamNotFound(command.team_id)
+    if context.principal.role != "proxy_admin":
+        _refuse_new_destination(before, command, context)
+    fields: dict[str, Any] = {}
+    if command.model_name not in (None, before.model_name):
+        fields["model_name"] = command.model_name
+    if command.set_params or _has_any(before.litellm_params, command.remove_params):
+        fields["litellm_params"] = _merged(before.litellm_params, command.set_params, command.remove_params)
+    info = _merged(before.model_info, command.set_info, command.remove_info)
+    if info != before.model_info:
+        fields["model_info"] = info
+    if command.blocked not in (None, before.blocked):
+        fields["blocked"] = command.blocked
+    return _changed("updated", before, fields, context)
+
+
+def block(state: State, command: BlockModel, context: Context) -> Decision:
+    """Raises ModelInConfig, ModelNotFound, PreconditionFailed."""
+    before = _existing(state, command, context)
+    return _changed("blocked", before, {} if before.blocked else {"blocked": True}, context)
+
+
+def unblock(state: State, command: UnblockModel, context: Context) -> Decision:
+    """Raises ModelInConfig, ModelNotFound, PreconditionFailed."""
+    before = _existing(state, command, context)
+    return _changed("unblocked", before, {"blocked": False} if before.blocked else {}, context)
+
+
+def rollback(state: State, command: RollbackModel, context: Context) -> Decision:
+    """Raises ModelInConfig, ModelNotFound, PreconditionFailed, VersionNotFound."""
+    before = _existing(state, command, context)
+    earlier: Model | None = state[revision_ref(command.model_id, command.to_version)]
+    # Under this number there may be a version of a model that was deleted, and whose id this one took.
+    if earlier is None or earlier.created_at != before.created_at:
+        raise VersionNotFound(command.model_id, command.to_version)
+    fields = {name: getattr(earlier, name) for name in _RESTORED if getattr(earlier, name) != getattr(before, name)}
+    return _changed("rolled_back", before, fields, context)
+
+
+def delete(state: State, command: DeleteModel, context: Context) -> Decision:
+    """Raises ModelInConfig, ModelNotFound, PreconditionFailed."""
+    before = _existing(state, command, context)
     return Decision(
-        objects={where: model},
-        changes=(
-            Change(
-                action="created", object_type=OBJECT_TYPE, object_id=model.model_id, before=None, after=document(model)
-            ),
-        ),
-        events=(_event("model.created", model, context),),
-        result=document(model),
+        objects={ref(before.model_id): None},
+        changes=(_change("deleted", before, None),),
+        events=(_event("model.deleted", before, context),),
+        result={"model_id": before.model_id, "message": f"Model: {before.model_id} deleted successfully"},
     )
 
 
 def document(model: Model) -> Document:
     """The model as JSON would carry it, values still sealed."""
     return msgspec.to_builtins(model)
+
+
+def _existing(state: State, command: ChangeOfOne, context: Context) -> Model:
+    _require_editable(command.model_id, context.installation)
+    model: Model | None = state[ref(command.model_id)]
+    if model is None:
+        raise ModelNotFound(command.model_id)
+    if command.if_match is not None and command.if_match not in ("*", etag(model)):
+        raise PreconditionFailed
+    return model
+
+
+def _require_storage(installation: Installation) -> None:
+    if not installation.stores_models:
+        raise ModelStorageOff
+
+
+def _require_editable(model_id: str, installation: Installation) -> None:
+    _require_storage(installation)
+    if model_id in installation.config_model_ids:
+        raise ModelInConfig(model_id)
+
+
+def _refuse_new_destination(before: Model, command: UpdateModel, context: Context) -> None:
+    """Unless every secret that is stored is given again, or removed."""
+    named = {*command.set_params, *command.remove_params}
+    destination = first_destination(named)
+    kept = {name: value for name, value in before.litellm_params.items() if name not in named}
+    if destination is not None and holds_secret(kept, context.is_secret_name):
+        raise SecretNeeded(f"litellm_params.{destination}")
+
+
+def _has_any(document: Document, names: tuple[str, ...]) -> bool:
+    return any(name in document for name in names)
+
+
+def _merged(stored: Document, given: Document, removed: tuple[str, ...]) -> Document:
+    return {name: value for name, value in {**stored, **given}.items() if name not in removed}
+
+
+def _changed(action: str, before: Model, fields: dict[str, Any], context: Context) -> Decision:
+    """A new version with these fields, or, if there are none, the confirmation of what is so already."""
+    if not fields:
+        return Decision(objects={}, changes=(), events=(), result=document(before))
+    after = msgspec.structs.replace(
+        before,
+        **fields,
+        version=before.version + 1,
+        updated_at=context.now,
+        updated_by=context.principal.user_id,
+    )
+    return _decided(action, before, after, context)
+
+
+def _decided(action: str, before: Model | None, after: Model, context: Context) -> Decision:
+    return Decision(
+        objects={ref(after.model_id): after},
+        changes=(_change(action, before, after),),
+        events=(_event(_EVENTS[action], after, context),),
+        result=document(after),
+    )
+
+
+_EVENTS = {
+    "created": "model.created",
+    "updated": "model.updated",
+    "rolled_back": "model.updated",
+    "blocked": "model.blocked",
+    "unblocked": "model.unblocked",
+}
+
+
+def _change(action: str, before: Model | None, after: Model | None) -> Change:
+    return Change(
+        action=action,
+        object_type=OBJECT_TYPE,
+        object_id=(after or before).model_id,  # pyright: ignore[reportOptionalMemberAccess]
+        before=None if before is None else document(before),
+        after=None if after is None else document(after),
+    )
 
 
 def _event(event_type: str, model: Model, context: Context) -> Event:

@@ -59,6 +59,16 @@ class InvalidQuery(Refusal):
         self.param = parameter
 
 
+class UnusableQuery(Refusal):
+    """Well formed, but asks for something that there is not; LiteLLM answers 400 here, not 422."""
+
+    code = "unusable_query"
+
+    def __init__(self, parameter: str, message: str) -> None:
+        super().__init__(message)
+        self.param = parameter
+
+
 class NotAuthenticated(Refusal):
     code = "not_authenticated"
 
@@ -79,13 +89,72 @@ class ModelExists(Refusal):
 
 
 class ModelNotFound(Refusal):
-    """Worded so that every known client takes it as "gone"."""
+    """Worded so that every known client takes it as "gone" (contract 7.0)."""
 
     code = "model_not_found"
 
     def __init__(self, model_id: str) -> None:
+        super().__init__(f"model not found: Model with id={model_id} not found in db")
+
+
+class ModelNotListed(Refusal):
+    """What ``/model/info`` says of an unknown id: its clients expect 400 and these words (contract 1.4)."""
+
+    code = "model_not_listed"
+    param = "litellm_model_id"
+
+    def __init__(self, model_id: str) -> None:
         super().__init__(f"Model id = {model_id} not found on litellm proxy")
-        self.param = "litellm_model_id"
+
+
+class ModelGroupNotFound(Refusal):
+    code = "model_group_not_found"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"The model `{name}` does not exist or is not accessible")
+
+
+class VersionNotFound(Refusal):
+    code = "version_not_found"
+    param = "version"
+
+    def __init__(self, model_id: str, version: int) -> None:
+        super().__init__(f"Model with id={model_id} has no version {version}.")
+
+
+class ModelInConfig(Refusal):
+    """Must not read like "gone": the model is there and stays."""
+
+    code = "model_in_config"
+
+    def __init__(self, model_id: str) -> None:
+        super().__init__(
+            f"Can't edit model. Model with id={model_id} is in the configuration file; change it there, or store "
+            "another one via `/model/new`."
+        )
+
+
+class ModelStorageOff(Refusal):
+    code = "model_storage_off"
+
+    def __init__(self) -> None:
+        super().__init__("Set `'STORE_MODEL_IN_DB='True'` in your env to enable this feature.")
+
+
+class SecretNeeded(Refusal):
+    code = "secret_needed"
+
+    def __init__(self, field: str) -> None:
+        super().__init__(f"{field}: to send calls elsewhere, give the model's secret again")
+        self.param = field
+
+
+class PreconditionFailed(Refusal):
+    code = "precondition_failed"
+    param = "If-Match"
+
+    def __init__(self) -> None:
+        super().__init__("If-Match: the object has changed since; read it again.")
 
 
 class TeamNotFound(Refusal):

@@ -28,6 +28,11 @@ _EVERY_RELATION: frozenset[Relation] = frozenset(("own", "other"))
 # operation -> role -> the relations to the object for which it is allowed; what is not listed is refused.
 RIGHTS: dict[str, dict[Role, frozenset[Relation]]] = {
     "model.create": {"proxy_admin": _EVERY_RELATION},
+    "model.update": {"proxy_admin": _EVERY_RELATION},
+    "model.delete": {"proxy_admin": _EVERY_RELATION},
+    "model.block": {"proxy_admin": _EVERY_RELATION},
+    "model.unblock": {"proxy_admin": _EVERY_RELATION},
+    "model.rollback": {"proxy_admin": _EVERY_RELATION},
     "model.read": {"proxy_admin": _EVERY_RELATION, "proxy_admin_viewer": _EVERY_RELATION},
     "task.read": {
         "proxy_admin": _EVERY_RELATION,

@@ -20,7 +20,7 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
 
 
 class OpenTask(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known when accepting about a task that waits in an object's line."""
+    """What is known when accepting about a task that waits in an object's line, or that made it."""
 
     task_id: str
     operation: str
@@ -32,6 +32,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     """An object as its next task will find it: what is stored, and what waits, oldest first."""
 
     is_stored: bool
+    created_by: OpenTask | None = None
+    """The task that made the object, if nothing has changed it since."""
     waiting: tuple[OpenTask, ...] = ()
 
     def will_exist(self) -> bool:

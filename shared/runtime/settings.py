@@ -115,6 +115,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="Seconds between the attempts of one delivery, comma separated; about three days by default.",
         ),
     ] = (5, 30, 300, 1800, 7200, 18000, 36000, 50400, 72000, 72000)
+    store_models: Annotated[
+        bool, Meta(description="Whether models may be added, changed and removed; `false` refuses as LiteLLM does.")
+    ] = True
+    config: Annotated[
+        str,
+        Meta(
+            description="A LiteLLM `config.yaml`: its models are listed, not editable, and read again when it changes."
+        ),
+    ] = ""
     slack_webhook_url: Annotated[
         Secret | None, Meta(description="Slack incoming webhook that is told of every added model.")
     ] = None

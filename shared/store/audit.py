@@ -16,14 +16,17 @@ _COLUMNS = AuditEntry.__struct_fields__
 @cache
 def lock_head() -> Selection:
     """Takes the one serial point of the system; the last lock of a transaction."""
-    return select(head.c.position, head.c.hash, head.c.revision).with_for_update()
+    return select(head.c.position, head.c.hash, head.c.revision, head.c.model_count).with_for_update()
 
 
 @cache
 def move_head() -> Update:
-    """Parameters: ``new_position``, ``new_hash``, ``new_revision``."""
+    """Parameters: ``new_position``, ``new_hash``, ``new_revision``, ``new_model_count``."""
     return update(head).values(
-        position=bindparam("new_position"), hash=bindparam("new_hash"), revision=bindparam("new_revision")
+        position=bindparam("new_position"),
+        hash=bindparam("new_hash"),
+        revision=bindparam("new_revision"),
+        model_count=bindparam("new_model_count"),
     )
 
 

@@ -80,5 +80,10 @@ def is_transient(error: BaseException) -> bool:
     return code.startswith(_TRANSIENT_CLASSES) or code in _TRANSIENT_CODES
 
 
+def is_unstorable_text(error: BaseException) -> bool:
+    """Whether the server refuses a text as such: one with a NUL."""
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in ("22021", "22P05")
+
+
 def _encode(value: object) -> str:
     return msgspec.json.encode(value).decode()

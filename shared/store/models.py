@@ -1,17 +1,44 @@
-"""Statements on models."""
+"""Statements on models and their revisions."""
 
+from datetime import datetime
 from functools import cache
+from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import ARRAY, Text, bindparam, func, select
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Delete,
+    Text,
+    and_,
+    bindparam,
+    delete,
+    false,
+    func,
+    literal,
+    not_,
+    select,
+    true,
+    tuple_,
+)
 from sqlalchemy.dialects.postgresql import Insert
 
 from shared.domain.models import Model
 from shared.store.rows import AnyRow, Selection, fields_of, insert_rows
-from shared.store.tables import model
+from shared.store.tables import head, model, model_revision, task
 
-_COLUMNS = (*Model.__struct_fields__, "revision")
+_FIELDS = Model.__struct_fields__
+_COLUMNS = (*_FIELDS, "revision")
+
 _is_one_of_these = model.c.model_id == func.any(bindparam("model_ids", type_=ARRAY(Text)))
+_shown_name = func.coalesce(model.c.public_name, model.c.model_name)
+_SORT_KEYS: dict[str, ColumnElement[Any]] = {
+    "model_name": _shown_name,
+    "created_at": model.c.created_at,
+    "updated_at": model.c.updated_at,
+    "status": model.c.blocked,
+    "costs": func.coalesce(model.c.model_info["input_cost_per_token"], model.c.litellm_params["input_cost_per_token"]),
+}
 
 
 class StoredModel(Model, frozen=True, kw_only=True):
@@ -20,10 +47,41 @@ class StoredModel(Model, frozen=True, kw_only=True):
     revision: int
 
 
+class ModelRevision(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of a model; ``state`` is its document, or None if this change deleted it."""
+
+    model_id: str
+    revision: int
+    version: int
+    operation: str
+    changed_at: datetime
+    changed_by: str
+    task_id: str
+    state: dict[str, Any] | None
+
+
+class ListFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """What a page of models is narrowed down to; None narrows nothing."""
+
+    search: str | None = None
+    name: str | None = None
+    model_id: str | None = None
+    team_id: str | None = None
+    blocked: bool | None = None
+    wildcard_only: bool = False
+    access_group: str | None = None
+    hidden_ids: tuple[str, ...] = ()
+    """Stored models that the configuration file has taken over. At most a handful."""
+
+    @property
+    def narrows(self) -> bool:
+        return msgspec.structs.replace(self, hidden_ids=()) != ListFilter()
+
+
 @cache
 def by_ids() -> Selection:
     """Parameter: ``model_ids``. Index: the primary key."""
-    return select(*(model.c[name] for name in Model.__struct_fields__)).where(_is_one_of_these)
+    return select(*(model.c[name] for name in _FIELDS)).where(_is_one_of_these)
 
 
 @cache
@@ -38,9 +96,65 @@ def known_ids() -> Selection:
     return select(model.c.model_id).where(_is_one_of_these)
 
 
+@cache
+def with_creation() -> Selection:
+    """Which of these ids are stored, and the task that created each, if nothing has changed it since.
+
+    Parameter: ``model_ids``. Index: three primary keys.
+    """
+    its_creation = and_(
+        model_revision.c.model_id == model.c.model_id,
+        model_revision.c.revision == model.c.revision,
+        model_revision.c.operation == literal("model.create"),
+    )
+    joined = model.outerjoin(model_revision, its_creation).outerjoin(task, task.c.task_id == model_revision.c.task_id)
+    return (
+        select(model.c.model_id, task.c.task_id, task.c.digest, task.c.submitted_by)
+        .select_from(joined)
+        .where(_is_one_of_these)
+    )
+
+
 def everything() -> Selection:
     """All models, in the order of their creation."""
-    return select(*(model.c[name] for name in Model.__struct_fields__)).order_by(model.c.created_at, model.c.model_id)
+    return select(*(model.c[name] for name in _FIELDS)).order_by(model.c.created_at, model.c.model_id)
+
+
+def of_group(name: str) -> Selection:
+    """The models that share one public name. Index: ix_model_shown_name."""
+    return everything().where(_shown_name == name)
+
+
+def page(
+    wanted: ListFilter, *, limit: int, offset: int, sort_by: str | None, sort_order: Literal["asc", "desc"]
+) -> Selection:
+    """One page. Index: the one of the sort key, or ix_model_search for a search of three letters and more.
+
+    Sorting by ``costs`` or ``status`` reads all models that are wanted, and so does a filter that has no index.
+    """
+    key = _SORT_KEYS.get(sort_by or "", model.c.created_at)
+    order = (key, model.c.model_id) if sort_order == "asc" else (key.desc(), model.c.model_id.desc())
+    if sort_by == "costs":
+        # Whatever the direction, a model without a price comes after those with one.
+        order = (key.is_(None), *order)
+    return _narrowed(select(*(model.c[name] for name in _FIELDS)), wanted).order_by(*order).limit(limit).offset(offset)
+
+
+def count(wanted: ListFilter) -> Selection:
+    """How many there are; without a filter the worker has counted already."""
+    if not wanted.narrows:
+        return select(head.c.model_count - len(wanted.hidden_ids))
+    return _narrowed(select(func.count()).select_from(model), wanted)
+
+
+def is_group(name: str) -> Selection:
+    """A row if any model has this public name. Index: ix_model_shown_name."""
+    return select(model.c.model_id).where(_shown_name == name).limit(1)
+
+
+def names() -> Selection:
+    """The public names, each once. Index: ix_model_shown_name."""
+    return select(_shown_name.label("name")).distinct().order_by(_shown_name)
 
 
 @cache
@@ -51,9 +165,69 @@ def save() -> Insert:
     return statement.on_conflict_do_update(index_elements=[model.c.model_id], set_=replaced)
 
 
+@cache
+def remove() -> Delete:
+    """Parameter: ``model_ids``."""
+    return delete(model).where(_is_one_of_these)
+
+
 def from_row(row: AnyRow) -> Model:
     return Model(**fields_of(row))
 
 
 def at_revision(state: Model, revision: int) -> StoredModel:
     return StoredModel(**msgspec.structs.asdict(state), revision=revision)
+
+
+# --- revisions ---
+
+
+@cache
+def keep_revisions() -> Insert:
+    """Parameter: ``packed(list[ModelRevision])``."""
+    return insert_rows(model_revision, *ModelRevision.__struct_fields__)
+
+
+def last_with_versions(pairs: list[tuple[str, int]]) -> Selection:
+    """The newest revision of each (model id, version); an id that was deleted and used again has several."""
+    return (
+        select(model_revision.c.model_id, model_revision.c.version, model_revision.c.state)
+        .distinct(model_revision.c.model_id, model_revision.c.version)
+        .where(tuple_(model_revision.c.model_id, model_revision.c.version).in_(pairs))
+        .order_by(model_revision.c.model_id, model_revision.c.version, model_revision.c.revision.desc())
+    )
+
+
+def history(model_id: str, *, limit: int, before_revision: int | None) -> Selection:
+    """Newest first. Index: the primary key."""
+    statement = select(*model_revision.c).where(model_revision.c.model_id == model_id)
+    if before_revision is not None:
+        statement = statement.where(model_revision.c.revision < before_revision)
+    return statement.order_by(model_revision.c.revision.desc()).limit(limit)
+
+
+def revision_from_row(row: AnyRow) -> ModelRevision:
+    return ModelRevision(**fields_of(row))
+
+
+def _narrowed(statement: Selection, wanted: ListFilter) -> Selection:
+    conditions: list[ColumnElement[bool]] = [true()]
+    if wanted.search:
+        pattern = wanted.search.lower().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        conditions.append(func.lower(_shown_name).like(f"%{pattern}%"))
+    if wanted.name is not None:
+        conditions.append(_shown_name == wanted.name)
+    if wanted.model_id is not None:
+        conditions.append(model.c.model_id == wanted.model_id)
+    if wanted.team_id is not None:
+        conditions.append(model.c.team_id == wanted.team_id)
+    if wanted.blocked is not None:
+        conditions.append(model.c.blocked if wanted.blocked else model.c.blocked.is_(false()))
+    if wanted.wildcard_only:
+        conditions.append(_shown_name.like("%*%"))
+    if wanted.hidden_ids:
+        hidden = bindparam("hidden_ids", list(wanted.hidden_ids), type_=ARRAY(Text))
+        conditions.append(not_(model.c.model_id == func.any(hidden)))
+    if wanted.access_group is not None:
+        conditions.append(model.c.model_info["access_groups"].contains([wanted.access_group]))
+    return statement.where(*conditions)

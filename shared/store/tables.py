@@ -45,6 +45,7 @@ head = Table(
     Column("position", BigInteger, nullable=False, server_default=text("0")),
     Column("hash", Text, nullable=False),
     Column("revision", BigInteger, nullable=False, server_default=text("0")),
+    Column("model_count", BigInteger, nullable=False, server_default=text("0")),
     CheckConstraint("single", name="single_row"),
     comment="The one serial point: where the audit chain ends and which revision the fleet has.",
 )
@@ -109,6 +110,15 @@ model = Table(
     Column("created_by", Text, nullable=False),
     Column("updated_at", _INSTANT, nullable=False),
     Column("updated_by", Text, nullable=False),
+    Index("ix_model_created_at_model_id", "created_at", "model_id"),
+    Index("ix_model_updated_at_model_id", "updated_at", "model_id"),
+    Index("ix_model_shown_name", text("coalesce(public_name, model_name)"), "model_id"),
+)
+Index(
+    "ix_model_search",
+    func.lower(func.coalesce(model.c.public_name, model.c.model_name)).label("shown_name"),
+    postgresql_using="gin",
+    postgresql_ops={"shown_name": "gin_trgm_ops"},
 )
 
 audit_entry = Table(
@@ -184,4 +194,19 @@ signing_secret = Table(
     Column("user_id", Text, primary_key=True),
     Column("secret", Text, nullable=False, comment="The sealed whsec_ with which this user's callbacks are signed."),
     Column("created_at", _INSTANT, nullable=False, server_default=func.now()),
+)
+
+model_revision = Table(
+    "model_revision",
+    metadata,
+    Column("model_id", Text, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("changed_at", _INSTANT, nullable=False),
+    Column("changed_by", Text, nullable=False),
+    Column("task_id", _UUID, nullable=False),
+    Column("state", _DOCUMENT, comment="The model after the change, values sealed; null if it was deleted."),
+    PrimaryKeyConstraint("model_id", "revision"),
+    comment="What every stored model was, version by version.",
 )

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Engine
 
+from shared.domain.decision import Installation
 from shared.domain.models import CreateModel
 from shared.domain.rights import MASTER, Principal
 from shared.encryption.keyring import Keyring
@@ -94,9 +95,10 @@ class Side:
         max_attempts: int = 3,
         slack: bool = False,
         clock: Clock = now,
+        installation: Installation = Installation(),  # noqa: B008  (frozen)
     ) -> None:
         self.told: list[Applied] = []
-        self.applier = Applier(engine, keyring, Routes(slack=slack), batch_size, clock)
+        self.applier = Applier(engine, keyring, Routes(slack=slack), batch_size, clock, lambda: installation)
         self.attempts = Attempts(engine, self.applier, max_attempts, clock, lambda: 0.5)
         self.drain = Drain(self.applier, self.attempts, batch_size, self.told.append)
 
