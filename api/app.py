@@ -51,7 +51,6 @@ def create_app(settings: Settings) -> Litestar:
         requires_if_match=settings.require_if_match,
     )
     readiness = health.Readiness(reads, redis_client, config_file, settings.stall_after, version("pointsman"))
-    catalogue = Catalogue(reads, keyring, config_file)
 
     @asynccontextmanager
     async def running(_app: Litestar) -> AsyncGenerator[None]:
@@ -84,7 +83,7 @@ def create_app(settings: Settings) -> Litestar:
         "waiting": waiting,
         "keyring": keyring,
         "readiness": readiness,
-        "catalogue": catalogue,
+        "catalogue": Catalogue(reads, keyring, config_file),
         "bell": bell,
     }
     return Litestar(

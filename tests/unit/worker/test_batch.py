@@ -4,12 +4,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from shared.domain.decision import ObjectRef
+from shared.domain.decision import Installation, ObjectRef
 from shared.domain.models import CreateModel
 from shared.domain.problems import Poisoned
 from shared.domain.rights import MASTER
 from shared.encryption.keyring import Keyring, new_key
 from shared.encryption.sealing import Binding, seal_document
+from shared.operations import command_from
 from shared.outbox.routing import Routes
 from shared.runtime.clock import new_id
 from shared.store.tasks import Claimed, Origin
@@ -41,12 +42,16 @@ def a_claimed(model_id: str = "m-1", *, name: str = "gpt", has_callback: bool = 
 
 def a_batch(*tasks: Claimed, slack: bool = False) -> Batch:
     objects = dict.fromkeys(ObjectRef(task.object_type, task.object_id) for task in tasks)
-    return Batch(objects, NOW, KEYRING, Routes(slack=slack))
+    return Batch(objects, NOW, KEYRING, Routes(slack=slack), Installation())
+
+
+def decide(batch: Batch, *tasks: Claimed) -> None:
+    batch.decide([(task, command_from(task.operation, task.command)) for task in tasks])
 
 
 def decided(*tasks: Claimed, slack: bool = False) -> Batch:
     batch = a_batch(*tasks, slack=slack)
-    batch.decide(tasks)
+    decide(batch, *tasks)
     return batch
 
 
@@ -114,7 +119,7 @@ def test_no_secret_leaves_a_batch_but_sealed_in_its_object() -> None:
 def test_a_command_that_cannot_be_read_breaks_the_batch_off(command: Any) -> None:
     task = a_claimed(command=command)
     with pytest.raises(msgspec.ValidationError):
-        a_batch(task).decide([task])
+        decide(a_batch(task), task)
 
 
 def test_such_a_task_can_be_ended_with_a_problem() -> None:

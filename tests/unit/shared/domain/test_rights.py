@@ -14,7 +14,10 @@ def a_principal(role: Role) -> Principal:
 
 
 ALLOWED = {
-    "model.create": {("proxy_admin", "own"), ("proxy_admin", "other")},
+    **{
+        f"model.{verb}": {("proxy_admin", "own"), ("proxy_admin", "other")}
+        for verb in ("create", "update", "delete", "block", "unblock", "rollback")
+    },
     "model.read": {(role, relation) for role in ("proxy_admin", "proxy_admin_viewer") for relation in RELATIONS},
     "audit.read": {(role, relation) for role in ("proxy_admin", "proxy_admin_viewer") for relation in RELATIONS},
     "task.read": {
