@@ -28,6 +28,9 @@ ACTIONS = {
     "model.block": "blocked",
     "model.unblock": "unblocked",
     "model.rollback": "rolled_back",
+    "credential.create": "created",
+    "credential.update": "updated",
+    "credential.delete": "deleted",
 }
 """What the audit log says of each operation that succeeded."""
 ROUTES = {
@@ -37,9 +40,18 @@ ROUTES = {
     "model.block": ("POST", "/model/block"),
     "model.unblock": ("POST", "/model/unblock"),
     "model.rollback": ("POST", "/model/{model_id:str}/rollback"),
+    "credential.create": ("POST", "/credentials"),
+    "credential.update": ("PATCH", "/credentials/{credential_name:str}"),
+    "credential.delete": ("DELETE", "/credentials/{credential_name:str}"),
 }
-OTHER_ROUTES = {("PATCH", "/model/{model_id:str}/update")}
-"""A second way to an operation."""
+OTHER_ROUTES = {
+    ("PATCH", "/model/{model_id:str}/update"),
+    ("POST", "/tasks/{task_id:str}/cancel"),
+    ("POST", "/tasks/{task_id:str}/retry"),
+    ("POST", "/tasks/cancel"),
+    ("POST", "/tasks/retry"),
+}
+"""A second way to an operation, or one that concerns its task."""
 
 
 def refusals() -> list[type[Refusal]]:

@@ -151,7 +151,9 @@ def test_every_route_is_listed() -> None:
         if method != "OPTIONS"
     }
     listed = set(
-        re.findall(r"`((?:GET|POST|PATCH) /\S*?)`", _read("litellm.md").partition("## Routes")[2].partition("\n## ")[0])
+        re.findall(
+            r"`((?:GET|POST|PATCH|DELETE) /\S*?)`", _read("litellm.md").partition("## Routes")[2].partition("\n## ")[0]
+        )
     )
     assert listed == routes
 

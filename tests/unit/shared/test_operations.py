@@ -3,7 +3,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from shared.domain import models
+from shared.domain import credentials, models
+from shared.domain.credentials import CreateCredential, DeleteCredential, UpdateCredential
 from shared.domain.decision import Context, Installation, ObjectRef
 from shared.domain.models import BlockModel, CreateModel, DeleteModel, RollbackModel, UnblockModel, UpdateModel
 from shared.domain.rights import MASTER
@@ -18,6 +19,11 @@ COMMANDS: dict[str, Any] = {
     "model.block": BlockModel(model_id="m-1"),
     "model.unblock": UnblockModel(model_id="m-1"),
     "model.rollback": RollbackModel(model_id="m-1", to_version=1),
+    "credential.create": CreateCredential(
+        credential_name="c-1", credential_values={"api_key": "x"}, credential_info={"a": 1}
+    ),
+    "credential.update": UpdateCredential(credential_name="c-1", set_values={"api_key": "y"}),
+    "credential.delete": DeleteCredential(credential_name="c-1"),
 }
 
 
@@ -26,6 +32,12 @@ def the_state_before(name: str) -> dict[ObjectRef, Any]:
     if name == "model.create":
         return {models.ref("m-1"): None}
     context = Context(now=now(), principal=MASTER, task_id="t")
+    if name.startswith("credential."):
+        where = credentials.ref("c-1")
+        if name == "credential.create":
+            return {where: None}
+        created = credentials.create({where: None}, COMMANDS["credential.create"], context).objects[where]
+        return {where: created, credentials.users_ref("c-1"): frozenset()}
     created = models.create({models.ref("m-1"): None}, COMMANDS["model.create"], context).objects[models.ref("m-1")]
     changed = msgspec.structs.replace(created, model_name="other", blocked=name == "model.unblock", version=2)
     return {models.ref("m-1"): changed, models.revision_ref("m-1", 1): created}
@@ -54,10 +66,11 @@ def test_a_decision_changes_only_what_it_touches(name: str) -> None:
     touched = operation.touched(command)
     assert touched[0].object_type == operation.object_type
     before = the_state_before(name)
-    operation.check(command, Line(is_stored=name != "model.create"), Installation())
+    operation.check(command, {touched[0]: Line(is_stored=not name.endswith(".create"))}, Installation())
     state = {ref: before[ref] for ref in touched}
     decision = operation.decide(state, command, Context(now=now(), principal=MASTER, task_id="t"))
     assert set(decision.objects) <= set(touched)
     assert {ObjectRef(change.object_type, change.object_id) for change in decision.changes} <= set(touched)
     assert decision.changes
-    assert operation.answer(decision.result)["model_id"] == "m-1"
+    answered = operation.answer(decision.result)
+    assert answered.get("model_id", answered.get("credential_name")) in ("m-1", "c-1")
