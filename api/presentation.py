@@ -38,6 +38,7 @@ def config_entry(model: ConfigModel) -> dict[str, Any]:
         "model_name": model.model_name,
         "litellm_params": without_secrets(model.litellm_params),
         "model_info": {
+            **model_contract.prices(model.litellm_params),
             **model.model_info,
             "id": model.model_id,
             "db_model": False,

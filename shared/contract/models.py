@@ -255,6 +255,7 @@ def entry(document: Mapping[str, Any]) -> Document:
         "model_name": document["public_name"] or document["model_name"],
         "litellm_params": document["litellm_params"],
         "model_info": {
+            **prices(document["litellm_params"]),
             **document["model_info"],
             "id": document["model_id"],
             "db_model": True,
@@ -265,6 +266,11 @@ def entry(document: Mapping[str, Any]) -> Document:
             "updated_by": document["updated_by"],
         },
     }
+
+
+def prices(params: Mapping[str, Any]) -> Document:
+    """What LiteLLM's readers look for in ``model_info``, wherever it was set."""
+    return {name: value for name, value in params.items() if "cost_per_" in name}
 
 
 def _refuse_any(errors: list[FieldError]) -> None:

@@ -55,10 +55,7 @@ class Known:
                 raise IdempotencyKeyReused
             return task_id
         line = self._lines.get(submission.ref, Line(is_stored=False))
-        if line.created_by is not None and line.created_by.task_id == submission.task.task_id:
-            # A commit that nobody heard of is repeated, and its task has been carried out meanwhile.
-            return submission.task.task_id
-        last = line.waiting[-1] if line.waiting else None
+        last = line.waiting[-1] if line.waiting else line.created_by
         if last is None or not last.operation.endswith(".create") or last.submitted_by != submission.task.submitted_by:
             return None
         return last.task_id if submission.is_same(last.digest) else None
