@@ -157,7 +157,7 @@ def described(
     body: type[msgspec.Struct] | None = None,
     is_open: bool = False,
 ) -> type[Operation]:
-    """What it answers, the problems beyond those of every route, the headers it looks at, and its body if it has one."""
+    """What it answers, problems beyond those of every route, headers it looks at, and its body if it has one."""
     codes = problems if is_open else (*problems, *_OF_EVERY_ROUTE)
     return _operation(answers, codes, _header_parameters(headers or {}), _request_body(body), is_open=is_open)
 

@@ -20,7 +20,7 @@ from tests.support.servers import PostgresServer, ValkeyServer, start_postgres, 
 MASTER_KEY = "sk-for-tests-4f1d8a6c0b7e"
 ENCRYPTION_KEYS = new_key("test")
 
-_TEMPLATE = "template_migrated"
+TEMPLATE = "template_migrated"
 DATABASE = "a_test"
 _EMPTIED = """
 DELETE FROM delivery_attempt; DELETE FROM delivery; DELETE FROM event; DELETE FROM signing_secret;
@@ -69,8 +69,8 @@ def _is_known(host: str | bytes | None) -> bool:
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     """One for each xdist worker, started by the first test that needs it, with a database to copy."""
     server = start_postgres(_folder(tmp_path_factory, "postgres"))
-    migrations.upgrade(server.create_database(_TEMPLATE))
-    server.create_database(DATABASE, template=_TEMPLATE)
+    migrations.upgrade(server.create_database(TEMPLATE))
+    server.create_database(DATABASE, template=TEMPLATE)
     yield server
     server.stop()
 

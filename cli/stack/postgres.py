@@ -24,7 +24,7 @@ _SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
     "max_connections": "50",
-    "shared_buffers": "32MB",
+    "shared_buffers": "16MB",
     "jit": "off",
     # What one machine has no use for: standbys, logical replication, parallel queries. Each costs memory or processes.
     "wal_level": "minimal",

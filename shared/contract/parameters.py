@@ -77,9 +77,9 @@ def _is_number(name: str) -> bool:
 def _number(text: str, *, whole: bool) -> int | float | None:
     try:
         number = int(text) if whole else float(text)
-    except ValueError:
+        return number if math.isfinite(number) else None
+    except (ValueError, OverflowError):  # the second for a whole number that no float can hold
         return None
-    return number if math.isfinite(number) else None
 
 
 def checked_info(info: Document, errors: list[FieldError]) -> Document:

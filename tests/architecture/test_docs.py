@@ -10,16 +10,15 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from api.app import create_app
 from cli.main import _COMMANDS
 from shared.contract.errors import CATALOGUE
 from shared.domain.tasks import TRANSITIONS
-from shared.encryption.keyring import new_key
 from shared.messaging import broker
 from shared.outbox import webhook
 from shared.outbox.slack import _TITLES
 from shared.runtime.clock import now
-from shared.runtime.settings import Secret, Settings, load, variable_of
+from shared.runtime.settings import Secret, Settings, variable_of
+from tests.support.unconnected import unconnected_app
 from worker.deliver import LEASE_S
 from worker.senders import slack, transport
 
@@ -113,13 +112,14 @@ GENERATED: dict[tuple[str, str], Callable[[], str]] = {
 def test_generated_tables_are_up_to_date(page: str, name: str) -> None:
     path = DOCS / page
     begin, end = f"<!-- made from the code: {name} -->\n", "<!-- end -->"
-    before, marker, rest = path.read_text(encoding="utf-8").partition(begin)
-    assert marker, f"{page} has no place for {name}"
-    table, marker, after = rest.partition(end)
-    assert marker, f"{page} does not say where {name} ends"
+    text = path.read_text(encoding="utf-8")
+    assert text.count(begin) == 1, f"{page} has no place for {name}"
+    before, _, rest = text.partition(begin)
+    assert rest.count(end) == 1, f"{page} does not say where {name} ends"
+    table, _, after = rest.partition(end)
     made = GENERATED[page, name]() + "\n"
     if os.environ.get("WRITE_DOCS"):
-        path.write_text(before + marker + made + end + after, encoding="utf-8")
+        path.write_text(before + begin + made + end + after, encoding="utf-8")
         return
     assert table == made, f"write docs/{page} anew: WRITE_DOCS=1 pytest {Path(__file__).relative_to(ROOT)}"
 
@@ -144,19 +144,9 @@ def test_every_celery_setting_has_its_reason() -> None:
 
 
 def test_every_route_is_listed() -> None:
-    app = create_app(
-        load(
-            {
-                "POINTSMAN_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
-                "POINTSMAN_REDIS_URL": "redis://127.0.0.1:1/0",
-                "POINTSMAN_MASTER_KEY": "sk-of-the-tests-0123456789",
-                "POINTSMAN_ENCRYPTION_KEYS": new_key("test"),
-            }
-        )
-    )
     routes = {
         f"{method} {route.path.replace(':str', '')}"
-        for route in app.routes
+        for route in unconnected_app().routes
         for method in getattr(route, "methods", ())
         if method != "OPTIONS"
     }

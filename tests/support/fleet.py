@@ -45,7 +45,7 @@ DEADLINE_S: Final = 60.0
 
 _POLL_S: Final = 0.02
 _WAIT_S: Final = 10
-_POINTSMAN: Final = Path(sys.executable).with_name("pointsman")
+POINTSMAN: Final = Path(sys.executable).with_name("pointsman")
 _ENVIRONMENT: Final = {
     "POINTSMAN_LOG_FORMAT": "json",
     "POINTSMAN_SWEEP_INTERVAL": "0.5",
@@ -69,7 +69,7 @@ class Part:
     def __init__(self, name: str, arguments: Iterable[str], folder: Path) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
-        self._argv = (str(_POINTSMAN), *arguments)
+        self._argv = (str(POINTSMAN), *arguments)
         self._process: Process | None = None
         self._frozen: list[psutil.Process] = []
 

@@ -10,31 +10,19 @@ from litestar import Litestar
 from openapi_spec_validator import validate
 
 from api import openapi, shapes
-from api.app import create_app
 from shared.contract import errors, models
 from shared.contract.errors import CATALOGUE
 from shared.contract.models import decode_new_model, to_command
 from shared.domain.problems import FieldError, Problem
-from shared.encryption.keyring import new_key
 from shared.operations import OPERATIONS
-from shared.runtime.settings import load
+from tests.support.unconnected import unconnected_app
 
 _METHODS = {"get", "post", "put", "patch", "delete"}
 
 
 @pytest.fixture(scope="module")
 def app() -> Litestar:
-    """Nothing is connected to until it starts, which it does not."""
-    return create_app(
-        load(
-            {
-                "POINTSMAN_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
-                "POINTSMAN_REDIS_URL": "redis://127.0.0.1:1/0",
-                "POINTSMAN_MASTER_KEY": "sk-of-the-tests-0123456789",
-                "POINTSMAN_ENCRYPTION_KEYS": new_key("test"),
-            }
-        )
-    )
+    return unconnected_app()
 
 
 @pytest.fixture(scope="module")
