@@ -486,9 +486,9 @@ class Fleet:
         )
         assert not ghosts, ghosts
         (counts,) = self.select(
-            "SELECT (SELECT count(*) FROM audit_entry WHERE action <> 'refused') AS changes,"
-            " (SELECT count(*) FROM model_revision) AS revisions,"
-            " (SELECT revision FROM head) AS revision"
+            "SELECT count(*) AS changes, (SELECT revision FROM head) AS revision,"
+            " count(*) FILTER (WHERE object_type <> 'model') + (SELECT count(*) FROM model_revision) AS revisions"
+            " FROM audit_entry WHERE action NOT IN ('refused', 'cancelled')"
         )
         assert len(set(counts.values())) == 1, counts
         (models,) = self.select("SELECT count(*) AS stored, (SELECT model_count FROM head) AS counted FROM model")
