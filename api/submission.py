@@ -47,6 +47,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     body: Any
     names_object: bool
     retry_of: str | None = None
+    own_key: str | None = None
+    """An idempotency key that goes before the client's, which can send none that begins with a space."""
     webhook_url: str | None = None
     """Where the submission itself names none: that of the task that is tried again."""
 
@@ -116,7 +118,7 @@ class Submitter:
         operation = OPERATIONS[asked.operation]
         ref, needs = operation.touched(asked.command)[0], operation.needed(asked.command)
         task_id = new_id()
-        key = idempotency_key(request.headers.get("idempotency-key"))
+        key = asked.own_key or idempotency_key(request.headers.get("idempotency-key"))
         plain = _encoder.encode((asked.operation, asked.body))
         digest = self.keyring.digest(plain, _DIGEST_PURPOSE)
         user_id = request.user.user_id

@@ -1,6 +1,7 @@
 """``/tasks``: cancelling what has not ended, and trying again what failed."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from litestar import Request, Response, Router, post
@@ -18,13 +19,13 @@ from api.waiting import Waiting
 from shared.contract.tasks import TaskFilter, TasksCancelled, TasksRetried, TaskView, decode_filter
 from shared.domain.problems import Refusal, TaskNotFailed
 from shared.domain.rights import Principal, authorise, is_allowed
-from shared.domain.tasks import OPEN, Status
 from shared.encryption.keyring import Keyring
 from shared.encryption.sealing import Binding, open_text
 from shared.messaging.rings import Bell
 from shared.operations import command_from
 from shared.runtime.clock import now
 from shared.store import tasks
+from shared.store.rows import Selection
 
 CANCEL_WAIT_S = 5.0
 MAX_BULK = 100
@@ -32,7 +33,6 @@ MAX_BULK = 100
 _Request = Request[Principal, Any, Any]
 _Reads = NamedDependency[Reads]
 _Submitter = NamedDependency[Submitter]
-_FAILED: list[Status] = ["failed"]
 
 
 @post(
@@ -81,11 +81,12 @@ async def cancel_task(
 )
 async def cancel_tasks(request: _Request, reads: _Reads, bell: NamedDependency[Bell]) -> TasksCancelled:
     """Asks for it; each task says with its status when it is so."""
-    task_ids, has_more = await _matching(request, reads, list(OPEN), "task.cancel")
-    requested = [row.task_id for row in await reads.write(tasks.request_cancel(now()), task_ids=task_ids)]
+    task_ids, has_more = await _matching(request, reads, tasks.to_cancel, "task.cancel")
+    cancel = tasks.request_cancel(now(), passes_over_held=True)
+    requested = [row.task_id for row in await reads.write(cancel, task_ids=task_ids)]
     if requested:
         bell.ring(requested)
-    return TasksCancelled(task_ids=requested, has_more=has_more)
+    return TasksCancelled(task_ids=requested, has_more=has_more or len(requested) < len(task_ids))
 
 
 @post(
@@ -96,7 +97,10 @@ async def cancel_tasks(request: _Request, reads: _Reads, bell: NamedDependency[B
     tags=["tasks"],
 )
 async def retry_task(request: _Request, task_id: FromPath[str], reads: _Reads, submitter: _Submitter) -> Response[Any]:
-    """Submits its command anew, with the rights of whoever asks now; the new task names the old one in `retry_of`."""
+    """Submits its command anew, with the rights of whoever asks now; the new task names the old one in `retry_of`.
+
+    Asking again gives the same new task; if that failed too, it is the one to be tried again.
+    """
     row = await row_of(reads, request.user, task_id)
     authorise(request.user, "task.retry", relation(request.user, row))
     return await submitter.submit(request, await _asked_again(reads, submitter, row.task_id))
@@ -114,9 +118,11 @@ async def retry_task(request: _Request, task_id: FromPath[str], reads: _Reads, s
     tags=["tasks"],
 )
 async def retry_tasks(request: _Request, reads: _Reads, submitter: _Submitter) -> TasksRetried:
-    """In the order in which they were accepted first. A task that was tried again before is recognised."""
-    task_ids, has_more = await _matching(request, reads, _FAILED, "task.retry")
-    outcomes = await asyncio.gather(*(_retried(request, reads, submitter, task_id) for task_id in task_ids))
+    """In the order in which they were accepted first. A task that was tried again before is left out."""
+    task_ids, has_more = await _matching(request, reads, tasks.failed, "task.retry")
+    asked = [await _asked_again(reads, submitter, task_id) for task_id in task_ids]
+    # Each hands its row over before it first waits, so the order is kept.
+    outcomes = await asyncio.gather(*(_accepted(request, submitter, one) for one in asked))
     pairs = list(zip(task_ids, outcomes, strict=True))
     return TasksRetried(
         tasks={old: new for old, new in pairs if isinstance(new, str)},
@@ -125,19 +131,21 @@ async def retry_tasks(request: _Request, reads: _Reads, submitter: _Submitter) -
     )
 
 
-async def _matching(request: _Request, reads: Reads, status: list[Status], right: str) -> tuple[list[str], bool]:
+async def _matching(
+    request: _Request, reads: Reads, select: Callable[..., Selection], right: str
+) -> tuple[list[str], bool]:
     given = decode_filter(await json_body(request)).given()
     submitted_by = given.pop("submitted_by", None)
     if not is_allowed(request.user, right, "other"):
         authorise(request.user, right, "own")
         submitted_by = request.user.user_id
-    found = await reads.rows(tasks.matching(status, limit=MAX_BULK + 1, submitted_by=submitted_by, **given))
+    found = await reads.rows(select(limit=MAX_BULK + 1, submitted_by=submitted_by, **given))
     return [row.task_id for row in found[:MAX_BULK]], len(found) > MAX_BULK
 
 
-async def _retried(request: _Request, reads: Reads, submitter: Submitter, task_id: str) -> str | Refusal:
+async def _accepted(request: _Request, submitter: Submitter, asked: Asked) -> str | Refusal:
     try:
-        return await submitter.accept(request, await _asked_again(reads, submitter, task_id))
+        return await submitter.accept(request, asked)
     except Refusal as refusal:
         return refusal
 
@@ -156,6 +164,7 @@ async def _asked_again(reads: Reads, submitter: Submitter, task_id: str) -> Aske
         body=("retry", task_id),
         names_object=True,
         retry_of=task_id,
+        own_key=f" retry/{task_id}",
         webhook_url=url,
     )
 

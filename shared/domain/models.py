@@ -151,10 +151,14 @@ def check_create(command: CreateModel, lines: Lines, installation: Installation)
 
 
 def check_change(command: ChangeOfOne, lines: Lines, installation: Installation) -> None:
-    """Raises ModelStorageOff, ModelInConfig, ModelNotFound, UnknownCredential."""
+    """Raises ModelStorageOff, ModelInConfig, ModelNotFound, PreconditionFailed, UnknownCredential."""
     _require_editable(command.model_id, installation)
-    if not lines[ref(command.model_id)].will_exist():
+    line = lines[ref(command.model_id)]
+    if not line.will_exist():
         raise ModelNotFound(command.model_id)
+    # What waits will give the model a tag that nobody knows yet: then it is for the decision to compare.
+    if not line.waiting and command.if_match not in (None, "*", line.etag):
+        raise PreconditionFailed
     if isinstance(command, UpdateModel):
         _check_credential(command.credential_name, lines)
 

@@ -35,6 +35,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     """An object as its next task will find it: what is stored, and what waits, oldest first."""
 
     is_stored: bool
+    etag: str | None = None
+    """The entity tag of what is stored, for objects that have one."""
     created_by: OpenTask | None = None
     """The task that made the object, if nothing has changed it since."""
     waiting: tuple[OpenTask, ...] = ()

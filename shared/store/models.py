@@ -21,7 +21,7 @@ from sqlalchemy import (
     true,
     tuple_,
 )
-from sqlalchemy.dialects.postgresql import Insert
+from sqlalchemy.dialects.postgresql import Insert, distinct_on
 
 from shared.domain.models import Model
 from shared.store.rows import AnyRow, Selection, fields_of, insert_rows
@@ -110,7 +110,14 @@ def with_creation() -> Selection:
     )
     joined = model.outerjoin(model_revision, its_creation).outerjoin(task, task.c.task_id == model_revision.c.task_id)
     return (
-        select(model.c.model_id, task.c.task_id, task.c.digest, task.c.submitted_by)
+        select(
+            model.c.model_id,
+            model.c.version,
+            model.c.updated_at,
+            task.c.task_id,
+            task.c.digest,
+            task.c.submitted_by,
+        )
         .select_from(joined)
         .where(_is_one_of_these)
     )
@@ -193,7 +200,7 @@ def last_with_versions(pairs: list[tuple[str, int]]) -> Selection:
     """The newest revision of each (model id, version); an id that was deleted and used again has several."""
     return (
         select(model_revision.c.model_id, model_revision.c.version, model_revision.c.state)
-        .distinct(model_revision.c.model_id, model_revision.c.version)
+        .ext(distinct_on(model_revision.c.model_id, model_revision.c.version))
         .where(tuple_(model_revision.c.model_id, model_revision.c.version).in_(pairs))
         .order_by(model_revision.c.model_id, model_revision.c.version, model_revision.c.revision.desc())
     )

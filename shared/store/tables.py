@@ -95,6 +95,7 @@ task = Table(
         postgresql_where=text("needs IS NOT NULL AND status IN ('queued', 'running')"),
     ),
     Index("ix_task_finished_at", "finished_at"),
+    Index("ix_task_retry_of", "retry_of", postgresql_where=text("retry_of IS NOT NULL")),
     Index("ix_task_submitted_by_seq", "submitted_by", "seq"),
     Index(
         "uq_task_idempotency_key",

@@ -1,5 +1,6 @@
 """Statements on tasks."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -8,7 +9,9 @@ import msgspec
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    ColumnElement,
     Delete,
+    FromClause,
     Integer,
     Update,
     and_,
@@ -31,7 +34,7 @@ from shared.domain.decision import ObjectRef
 from shared.domain.rights import Principal
 from shared.domain.tasks import OPEN, Status
 from shared.store.rows import Selection, insert_rows, rows_of
-from shared.store.tables import delivery, task
+from shared.store.tables import delivery, model, model_revision, task
 
 _is_open = task.c.status.in_([literal(status, literal_execute=True) for status in OPEN])
 _is_due = task.c.next_attempt_at <= func.now()
@@ -169,12 +172,15 @@ def accepted_with_keys(user_ids: list[str], keys: list[str]) -> Selection:
 
 
 def waiting_on(refs: list[ObjectRef]) -> Selection:
-    """Open tasks in the lines of these objects, oldest first. Index: ix_task_open_line."""
+    """Open tasks in the lines of these objects, oldest first, but for those that will be cancelled.
+
+    Index: ix_task_open_line.
+    """
     return (
         select(
             task.c.task_id, task.c.operation, task.c.digest, task.c.submitted_by, task.c.object_type, task.c.object_id
         )
-        .where(_is_open, task.c.line.in_([ref.line for ref in refs]))
+        .where(_is_open, task.c.cancel_requested_at.is_(None), task.c.line.in_([ref.line for ref in refs]))
         .order_by(task.c.seq)
     )
 
@@ -186,8 +192,9 @@ def waiting_on(refs: list[ObjectRef]) -> Selection:
 def claim_heads(*, of_these: bool = False) -> Selection:
     """Locks due tasks that are first in their line, oldest first, passing over those that another worker holds.
 
-    A task also waits for what was accepted earlier in a line that it needs, and for what was accepted earlier and needs
-    its own line. Parameters: ``limit``, and ``task_ids`` if it is to lock only ``of_these``.
+    A task also waits for what was accepted earlier in a line that it needs, for what was accepted earlier and needs
+    its own line, and for what decides with it whether a credential is used. Parameters: ``limit``, and ``task_ids`` if
+    it is to lock only ``of_these``.
     Index: ix_task_open_seq; ix_task_open_line and ix_task_open_needs for the probes.
     """
     other = task.alias("other")
@@ -201,6 +208,11 @@ def claim_heads(*, of_these: bool = False) -> Selection:
             task.c.object_type.in_(_NEEDED_TYPES),
             exists().where(is_open, is_earlier, other.c.needs.contains(array([task.c.line]))),
         ),
+        and_(task.c.operation == "credential.delete", _may_change_use_of_credential(task, other, is_open, is_earlier)),
+        and_(
+            task.c.operation == "model.rollback",
+            exists().where(is_open, is_earlier, other.c.object_type == "credential", _ever_used(task, other)),
+        ),
     )
     statement = select(
         *_CLAIM_COLUMNS, exists().where(same_line, other.c.seq > task.c.seq).label("has_followers")
@@ -209,6 +221,27 @@ def claim_heads(*, of_these: bool = False) -> Selection:
         statement = statement.where(_is_one_of_these)
     limit = bindparam("limit", type_=Integer)
     return statement.order_by(task.c.seq).limit(limit).with_for_update(skip_locked=True, of=task)
+
+
+def _may_change_use_of_credential(
+    deletion: FromClause, other: FromClause, is_open: ColumnElement[bool], is_earlier: ColumnElement[bool]
+) -> ColumnElement[bool]:
+    """Whether a model that uses the credential, or used it in a version that is to come back, has an earlier task."""
+    users = select(literal("model/") + model.c.model_id).where(model.c.credential_name == deletion.c.object_id)
+    is_rollback = other.c.operation == "model.rollback"
+    return or_(
+        exists().where(is_open, is_earlier, other.c.line.in_(users.correlate(deletion))),
+        exists().where(is_open, is_earlier, is_rollback, _ever_used(other, deletion)),
+    )
+
+
+def _ever_used(of_model: FromClause, of_credential: FromClause) -> ColumnElement[bool]:
+    """Whether any version of the one task's model used the other's credential. Index: the revisions' primary key."""
+    used = exists().where(
+        model_revision.c.model_id == of_model.c.object_id,
+        model_revision.c.state["credential_name"].astext == of_credential.c.object_id,
+    )
+    return used.correlate(of_model, of_credential)
 
 
 def claim_followers(refs: list[ObjectRef], limit: int) -> Selection:
@@ -309,26 +342,38 @@ def page(*, limit: int, before_seq: int | None = None, submitted_by: str | None 
 # --- cancelling and retrying ---
 
 
-def request_cancel(now: datetime) -> Update:
+def request_cancel(now: datetime, *, passes_over_held: bool = False) -> Update:
     """Asks for open tasks to be ended without effect, and makes them due: whoever claims them next ends them.
 
-    Parameter: ``task_ids``.
+    Of several, those that somebody holds are to be passed over: whoever waits for one row while it has another
+    locked can deadlock with a worker. Parameter: ``task_ids``.
     """
+    wanted = and_(_is_one_of_these, _is_open, task.c.cancel_requested_at.is_(None))
+    if passes_over_held:
+        free = select(task.c.task_id).where(wanted).with_for_update(skip_locked=True).cte("free")
+        wanted = task.c.task_id.in_(select(free.c.task_id))
     return (
         update(task)
-        .where(
-            _is_one_of_these,
-            _is_open,
-            task.c.cancel_requested_at.is_(None),
-        )
+        .where(wanted)
         .values(cancel_requested_at=now, next_attempt_at=func.now(), version=task.c.version + 1)
         .returning(task.c.task_id)
     )
 
 
-def matching(status: list[Status], *, limit: int, submitted_by: str | None, **equal: str) -> Selection:
-    """The oldest tasks in one of these states, for bulk cancelling and retrying."""
-    statement = select(task.c.task_id).where(task.c.status.in_(status)).order_by(task.c.seq).limit(limit)
+def to_cancel(*, limit: int, submitted_by: str | None, **equal: str) -> Selection:
+    """The oldest open tasks that nobody asked to cancel yet. Index: ix_task_open_seq."""
+    return _matching(submitted_by, equal).where(_is_open, task.c.cancel_requested_at.is_(None)).limit(limit)
+
+
+def failed(*, limit: int, submitted_by: str | None, **equal: str) -> Selection:
+    """The oldest failed tasks that were not tried again yet. Index: ix_task_retry_of for that."""
+    again = task.alias("again")
+    is_retried = exists().where(again.c.retry_of == task.c.task_id)
+    return _matching(submitted_by, equal).where(task.c.status == "failed", ~is_retried).limit(limit)
+
+
+def _matching(submitted_by: str | None, equal: Mapping[str, str]) -> Selection:
+    statement = select(task.c.task_id).order_by(task.c.seq)
     if submitted_by is not None:
         statement = statement.where(task.c.submitted_by == submitted_by)
     for name, value in equal.items():

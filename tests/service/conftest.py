@@ -104,9 +104,9 @@ def _check_chain(engine: Engine) -> None:
     verdict = chain.verify(entries, (position, digest))
     assert verdict.is_sound, verdict
     assert verdict.head == (position, digest)
-    changes = [entry for entry in entries if entry.action not in ("refused", "cancelled")]
+    changes = [entry.object_type for entry in entries if entry.action not in ("refused", "cancelled")]
     assert revision == len(changes)
-    assert tuple(stored) == (model_count, sum(entry.object_type == "model" for entry in changes))
+    assert tuple(stored) == (model_count, changes.count("model"))
 
 
 def _tables(postgres: PostgresServer) -> dict[str, str]:

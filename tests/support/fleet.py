@@ -486,10 +486,9 @@ class Fleet:
         )
         assert not ghosts, ghosts
         (counts,) = self.select(
-            "SELECT (SELECT count(*) FROM audit_entry WHERE action NOT IN ('refused', 'cancelled')) AS changes,"
-            " (SELECT revision FROM head) AS revision,"
-            " (SELECT count(*) FROM model_revision) + (SELECT count(*) FROM audit_entry"
-            " WHERE action NOT IN ('refused', 'cancelled') AND object_type <> 'model') AS revisions"
+            "SELECT count(*) AS changes, (SELECT revision FROM head) AS revision,"
+            " count(*) FILTER (WHERE object_type <> 'model') + (SELECT count(*) FROM model_revision) AS revisions"
+            " FROM audit_entry WHERE action NOT IN ('refused', 'cancelled')"
         )
         assert len(set(counts.values())) == 1, counts
         (models,) = self.select("SELECT count(*) AS stored, (SELECT model_count FROM head) AS counted FROM model")
