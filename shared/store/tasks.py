@@ -247,10 +247,12 @@ def _ever_used(of_model: FromClause, of_credential: FromClause) -> ColumnElement
 def claim_followers(refs: list[ObjectRef], limit: int) -> Selection:
     """Locks what waits behind claimed heads, in order. Only the holder of a head takes these.
 
-    ``is_free`` is false for what must not be taken yet; nor may what stands behind it.
+    ``is_free`` is false for what must not be taken yet; nor may what stands behind it. Whatever may have to wait for
+    other lines is claimed as a head, where that is looked at.
     """
+    waits_for_its_own_line_only = and_(task.c.needs.is_(None), task.c.object_type.not_in(_NEEDED_TYPES))
     return (
-        select(*_CLAIM_COLUMNS, and_(_is_due, task.c.needs.is_(None)).label("is_free"))
+        select(*_CLAIM_COLUMNS, and_(_is_due, waits_for_its_own_line_only).label("is_free"))
         .where(_is_open, task.c.line.in_([ref.line for ref in refs]))
         .order_by(task.c.seq)
         .limit(limit)
