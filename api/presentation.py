@@ -8,16 +8,20 @@ import msgspec
 
 from api.unreadable import report
 from shared.audit.entries import describe
+from shared.contract import credentials as credential_contract
 from shared.contract import models as model_contract
 from shared.contract.audit import AuditEntryView, table_name
 from shared.contract.config_file import ConfigModel
+from shared.contract.credentials import CredentialView
 from shared.contract.models import FieldChange, ModelHistory, VersionView
 from shared.contract.tasks import DeliveryAttemptView, DeliveryView, TaskView, WebhookView, problem_body
+from shared.domain.credentials import Credential
 from shared.domain.decision import Change
 from shared.domain.differences import differences
 from shared.domain.models import Model, document, etag
 from shared.domain.problems import UnreadableSecret
 from shared.domain.tasks import OPEN
+from shared.encryption.documents import Document
 from shared.encryption.keyring import Keyring
 from shared.encryption.masking import GONE, without_gone, without_secrets
 from shared.encryption.sealing import Binding, UnreadableField, open_document, open_text
@@ -36,12 +40,32 @@ def model_entry(keyring: Keyring, model: Model, unreadable: Unreadable) -> dict[
     return model_contract.entry(_opened(keyring, "model", model.model_id, document(model), unreadable))
 
 
+def credential_view(keyring: Keyring, credential: Credential, unreadable: Unreadable) -> CredentialView:
+    """Its values are hidden, but opened all the same: a client shall know of one that no gateway could use."""
+    binding = Binding("credential", credential.credential_name)
+    values, fields = _readable(keyring, binding, "credential_values", credential.credential_values, unreadable)
+    info = credential.credential_info
+    return credential_contract.view(
+        msgspec.structs.replace(
+            credential,
+            credential_values=values,
+            credential_info={**info, "unreadable_fields": fields} if fields else info,
+        )
+    )
+
+
 def config_entry(model: ConfigModel) -> dict[str, Any]:
     """A model of the configuration file in the same shape."""
     return {
         "model_name": model.model_name,
         "litellm_params": without_secrets(model.litellm_params),
-        "model_info": {**model.model_info, "id": model.model_id, "db_model": False, "blocked": False},
+        "model_info": {
+            **model_contract.prices(model.litellm_params),
+            **model.model_info,
+            "id": model.model_id,
+            "db_model": False,
+            "blocked": False,
+        },
     }
 
 
@@ -91,7 +115,7 @@ def result_etag(row: AnyRow) -> str | None:
 
 
 def task_view(keyring: Keyring, row: AnyRow, deliveries: Iterable[AnyRow] = ()) -> TaskView:
-    is_open = row.status in OPEN
+    is_put_off = row.status in OPEN and row.last_error is not None
     return TaskView(
         task_id=row.task_id,
         operation=row.operation,
@@ -102,7 +126,9 @@ def task_view(keyring: Keyring, row: AnyRow, deliveries: Iterable[AnyRow] = ()) 
         started_at=_instant_or_none(row.started_at),
         finished_at=_instant_or_none(row.finished_at),
         attempt=row.attempt,
-        next_attempt_at=instant(row.next_attempt_at) if is_open else None,
+        next_attempt_at=instant(row.next_attempt_at) if is_put_off else None,
+        cancel_requested_at=_instant_or_none(row.cancel_requested_at),
+        retry_of=row.retry_of,
         last_error=row.last_error,
         progress=row.progress,
         result=task_result(keyring, row),
@@ -162,6 +188,17 @@ def _opened(
     """The document with its secrets removed. What does not open is never passed on, not even as ciphertext."""
     if _SEALED not in stored:
         return stored
+    opened, fields = _readable(keyring, Binding(object_type, object_id), _SEALED, stored[_SEALED], on_unreadable)
+    shown = {**stored, _SEALED: without_secrets(opened)}
+    if fields:
+        shown["model_info"] = {**stored.get("model_info", {}), "unreadable_fields": fields}
+    return shown
+
+
+def _readable(
+    keyring: Keyring, binding: Binding, path: str, sealed: Document, on_unreadable: Unreadable
+) -> tuple[Document, list[str]]:
+    """What opens, and the fields that do not."""
     fields: list[str] = []
 
     def note(problem: UnreadableField) -> str:
@@ -169,11 +206,8 @@ def _opened(
         fields.append(problem.field)
         return GONE
 
-    opened = open_document(keyring, Binding(object_type, object_id), stored[_SEALED], _SEALED, instead=note)
-    shown = {**stored, _SEALED: without_secrets(opened if not fields else without_gone(opened))}
-    if fields:
-        shown["model_info"] = {**stored.get("model_info", {}), "unreadable_fields": fields}
-    return shown
+    opened = open_document(keyring, binding, sealed, path, instead=note)
+    return without_gone(opened) if fields else opened, fields
 
 
 def _webhook(keyring: Keyring, row: AnyRow, deliveries: Iterable[AnyRow]) -> WebhookView | None:

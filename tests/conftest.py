@@ -20,11 +20,11 @@ from tests.support.servers import PostgresServer, ValkeyServer, start_postgres, 
 MASTER_KEY = "sk-for-tests-4f1d8a6c0b7e"
 ENCRYPTION_KEYS = new_key("test")
 
-_TEMPLATE = "template_migrated"
+TEMPLATE = "template_migrated"
 DATABASE = "a_test"
 _EMPTIED = """
 DELETE FROM delivery_attempt; DELETE FROM delivery; DELETE FROM event; DELETE FROM signing_secret;
-DELETE FROM model; DELETE FROM model_revision; DELETE FROM task; DELETE FROM seal_count;
+DELETE FROM model; DELETE FROM model_revision; DELETE FROM credential; DELETE FROM task; DELETE FROM seal_count;
 UPDATE head SET position = 0, hash = repeat('0', 64), revision = 0, model_count = 0;
 -- The table's owner can switch the trigger off; that is why docs/audit.md wants another role for the processes.
 ALTER TABLE audit_entry DISABLE TRIGGER USER; DELETE FROM audit_entry; ALTER TABLE audit_entry ENABLE TRIGGER USER
@@ -71,8 +71,8 @@ def _is_known(host: str | bytes | None) -> bool:
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     """One for each xdist worker, started by the first test that needs it, with a database to copy."""
     server = start_postgres(_folder(tmp_path_factory, "postgres"))
-    migrations.upgrade(server.create_database(_TEMPLATE))
-    server.create_database(DATABASE, template=_TEMPLATE)
+    migrations.upgrade(server.create_database(TEMPLATE))
+    server.create_database(DATABASE, template=TEMPLATE)
     yield server
     server.stop()
 

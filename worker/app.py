@@ -6,6 +6,7 @@ import os
 import random
 import threading
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from worker.chores.runner import Chores
 from worker.deliver import Deliverer
 from worker.drain import Drain
 from worker.heads import HeadWriter
+from worker.retention import Retention
 from worker.senders.connector import Connector
 from worker.sweep import Sweeper
 
@@ -49,11 +51,6 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
     keyring: Keyring
     allow: Allowlist
     signing_key: SigningKey | None = None
-
-    @property
-    def heads_interval_s(self) -> float | None:
-        """How often heads are signed; None if they are not."""
-        return None if self.signing_key is None else self.settings.audit_heads_interval
 
 
 def check(settings: Settings) -> Checked:
@@ -118,6 +115,7 @@ class Workshop:
             meanwhile=self.drain.drain,
         )
         self.sweeper = Sweeper(engine, self._ring_apply, self._ring_deliver)
+        self.retention = Retention(engine, timedelta(days=settings.retention_days), now)
         self.deliverer = Deliverer(
             engine=engine,
             keyring=checked.keyring,
@@ -127,20 +125,8 @@ class Workshop:
             clock=now,
             jitter=random.random,
         )
-        self.head_writer = (
-            None if checked.signing_key is None else self._head_writer(engine, checked.signing_key, checked)
-        )
-
-    def _head_writer(self, engine: Engine, key: SigningKey, checked: Checked) -> HeadWriter:
-        settings = checked.settings
-        return HeadWriter(
-            engine,
-            key,
-            now,
-            file=Path(settings.audit_heads_file) if settings.audit_heads_file else None,
-            url=settings.audit_heads_url,
-            connector=Connector(allow=checked.allow),
-        )
+        key = checked.signing_key
+        self._head_writer = None if key is None else _head_writer(engine, key, checked)
 
     def _tell(self, applied: Applied) -> None:
         self._waker.wake(applied.task_ids)
@@ -155,12 +141,28 @@ class Workshop:
         with _ring_may_fail():
             rings.ring_deliver(self._app, delivery_ids)
 
+    def write_head(self) -> None:
+        if self._head_writer is not None:
+            self._head_writer.write()
+
     def ring_on(self) -> None:
         """There is more to apply than this ring had time for."""
         self._ring_apply((), one_by_one=False)
 
     def ring_another_deliverer(self) -> None:
         self._ring_deliver(())
+
+
+def _head_writer(engine: Engine, key: SigningKey, checked: Checked) -> HeadWriter:
+    settings = checked.settings
+    return HeadWriter(
+        engine,
+        key,
+        now,
+        file=Path(settings.audit_heads_file) if settings.audit_heads_file else None,
+        url=settings.audit_heads_url,
+        connector=Connector(allow=checked.allow),
+    )
 
 
 @contextlib.contextmanager
@@ -174,11 +176,7 @@ def _ring_may_fail() -> Any:
 
 def make_app(checked: Checked) -> Celery:
     settings = checked.settings
-    app = celery_app(
-        settings.redis_url.reveal(),
-        sweep_interval_s=settings.sweep_interval,
-        heads_interval_s=checked.heads_interval_s,
-    )
+    app = celery_app(settings.redis_url.reveal(), sweep_interval_s=settings.sweep_interval)
     workshops: dict[int, Workshop] = {}
     making = threading.Lock()
 
@@ -218,13 +216,17 @@ def _register(app: Celery, workshop: Any, settings: Settings) -> None:
         shop: Workshop = workshop()
         shop.sweeper.sweep()
 
+    @app.task(name=rings.PURGE)
+    def purge() -> None:
+        shop: Workshop = workshop()
+        shop.retention.purge()
+
     @app.task(name=rings.HEADS)
     def heads() -> None:
         shop: Workshop = workshop()
-        if shop.head_writer is not None:
-            shop.head_writer.write()
+        shop.write_head()
 
-    del apply, deliver, sweep, heads
+    del apply, deliver, sweep, purge, heads
 
 
 def _share_memory(**_: object) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 import structlog
 from billiard.exceptions import SoftTimeLimitExceeded
@@ -15,6 +16,8 @@ from shared.store.engines import is_transient
 from shared.store.tasks import Claimed
 from worker.apply import Applied, Applier
 from worker.batch import Batch
+
+T = TypeVar("T")
 
 FIRST_DELAY_S = 0.5
 LONGEST_DELAY_S = 60.0
@@ -50,12 +53,9 @@ class Attempts:
         attempt, applied = self._begin(task_id)
         if attempt is None:
             return applied
-        try:
-            return self._applier.apply_one(task_id)
-        except SoftTimeLimitExceeded:
-            raise
-        except Exception as error:  # noqa: BLE001  (whatever broke off the attempt is put on the task and logged)
-            return self._broke_off(task_id, attempt, error)
+        return unless_broken_off(
+            lambda: self._applier.apply_one(task_id), lambda error: self._broke_off(task_id, attempt, error)
+        )
 
     def _begin(self, task_id: str) -> tuple[int | None, Applied]:
         """The number of the attempt that now begins; or what ending a poisoned task did."""
@@ -83,6 +83,16 @@ class Attempts:
             again_at = self._clock() + timedelta(seconds=delay_s(attempt, self._jitter()))
             connection.execute(tasks.postpone(task_id, again_at, attempt, type(error).__name__))
         return NOTHING
+
+
+def unless_broken_off(work: Callable[[], T], broke_off: Callable[[Exception], T]) -> T:
+    """Hands on whatever broke the work off, except for the time limit, to be put on the task and logged."""
+    try:
+        return work()
+    except SoftTimeLimitExceeded:
+        raise
+    except Exception as error:  # noqa: BLE001  (an attempt may break off for any reason)
+        return broke_off(error)
 
 
 def delay_s(attempt: int, jitter: float) -> float:

@@ -1,7 +1,7 @@
 """What a batch of claimed tasks comes to: every decision in order, as values to be saved. No I/O."""
 
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -10,9 +10,10 @@ from shared.audit.entries import AuditEntry, describe
 from shared.domain import models
 from shared.domain.decision import Change, Context, Decision, Event, Installation, ObjectRef
 from shared.domain.problems import Problem, Refusal
-from shared.domain.rights import authorise
+from shared.domain.rights import Principal, authorise
 from shared.encryption.keyring import Keyring
 from shared.encryption.masking import without_secrets
+from shared.encryption.sensitivity import is_sensitive_name
 from shared.operations import OPERATIONS, Command
 from shared.outbox.routing import Routes, destinations, task_event
 from shared.runtime.clock import new_id
@@ -23,6 +24,7 @@ from shared.store.tasks import Claimed, Ending
 Objects = dict[ObjectRef, Any]
 
 REFUSED = "refused"
+CANCELLED = "cancelled"
 
 
 class Batch:
@@ -42,8 +44,8 @@ class Batch:
         self._now = now
         self._keyring = keyring
         self._routes = routes
-        self.changed: dict[ObjectRef, int] = {}
-        """Each object that changes, and how many of the batch's changes had been made with its last one."""
+        # Each object that changed, and how many of the batch's changes had been made with its last one.
+        self._changed: dict[ObjectRef, int] = {}
         self.revisions: list[ModelRevision] = []
         """The versions that models went through; ``revision`` counts from the head's."""
         self.entries: list[AuditEntry] = []
@@ -52,10 +54,14 @@ class Batch:
         self.endings: list[Ending] = []
         self._change_count = 0
 
-    def decide(self, tasks: Iterable[tuple[Claimed, Command]]) -> None:
-        for task, command in tasks:
+    def decide(self, tasks: Iterable[Claimed], commands: Mapping[str, Command]) -> None:
+        """``commands`` by task id; a cancelled task needs none."""
+        for task in tasks:
+            if task.is_cancelled:
+                self.cancel(task)
+                continue
             try:
-                decision = self._decision(task, command)
+                decision = self._decision(task, commands[task.task_id])
             except Refusal as refusal:
                 self.fail(task, refusal.problem())
             else:
@@ -73,6 +79,14 @@ class Batch:
         """Ends a task whose meaning was found elsewhere."""
         self._succeed(task, decision)
 
+    def cancel(self, task: Claimed) -> None:
+        """Ends a task without (further) effect, and has the audit log say so."""
+        cancelled = Change(
+            action=CANCELLED, object_type=task.object_type, object_id=task.object_id, before=None, after=None
+        )
+        self._log(task, cancelled, None)
+        self._end(task, "cancelled")
+
     @property
     def change_count(self) -> int:
         return self._change_count
@@ -80,25 +94,36 @@ class Batch:
     @property
     def models_added(self) -> int:
         """By how many the stored models become more, or, negative, less."""
-        of_models = [ref for ref in self.changed if ref.object_type == models.OBJECT_TYPE]
+        of_models = [ref for ref in self._changed if ref.object_type == models.OBJECT_TYPE]
         before = sum(self._before[ref] is not None for ref in of_models)
         return sum(self._objects[ref] is not None for ref in of_models) - before
 
-    def state_of(self, ref: ObjectRef) -> Any:
-        return self._objects[ref]
+    def changed_of(self, object_type: str) -> dict[str, tuple[Any, int]]:
+        """Objects of one type that changed: id -> last state and the order of its last change."""
+        return {
+            ref.object_id: (self._objects[ref], order)
+            for ref, order in self._changed.items()
+            if ref.object_type == object_type
+        }
 
     def _decision(self, task: Claimed, command: Command) -> Decision:
         """Raises Refusal. Rights are judged again: they may have been taken away since the task was accepted."""
-        authorise(task.principal, task.operation)
+        principal = msgspec.convert(task.principal, Principal)
+        authorise(principal, task.operation)
         context = Context(
-            now=self._now, principal=task.principal, task_id=task.task_id, installation=self._installation
+            # Entity tags, and telling a model from a deleted one with its id, rely on distinct times.
+            now=self._now + timedelta(microseconds=self._change_count),
+            principal=principal,
+            task_id=task.task_id,
+            installation=self._installation,
+            is_secret_name=is_sensitive_name,
         )
         return OPERATIONS[task.operation].decide(self._objects, command, context)
 
     def _succeed(self, task: Claimed, decision: Decision) -> None:
         if decision.is_change:
             self._change_count += 1
-            self.changed.update(dict.fromkeys(decision.objects, self._change_count))
+            self._changed.update(dict.fromkeys(decision.objects, self._change_count))
             self._keep_revisions(task, decision)
             self._objects.update(decision.objects)
         for change in decision.changes:
@@ -120,7 +145,7 @@ class Batch:
                     version=version,
                     operation=task.operation,
                     changed_at=self._now,
-                    changed_by=task.principal.user_id,
+                    changed_by=task.submitted_by,
                     task_id=task.task_id,
                     state=None if model is None else models.document(model),
                 )
@@ -184,8 +209,8 @@ class Batch:
                 position=0,
                 entry_id=new_id(),
                 recorded_at=self._now,
-                actor=task.principal.user_id,
-                actor_key=task.principal.key_id,
+                actor=task.submitted_by,
+                actor_key=str(task.principal.get("key_id", "")),
                 changed_by=task.origin.changed_by,
                 source_address=task.origin.source_address,
                 request_id=task.origin.request_id,

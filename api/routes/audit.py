@@ -10,6 +10,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Stream
 
+from api.openapi import Answer, described
 from api.presentation import audit_view
 from api.reads import Reads
 from shared.audit import export
@@ -32,7 +33,14 @@ _EXPORT_CHUNK = 500
 HeadSigner = Callable[[Head], SignedHead | None]
 
 
-@get("/audit", summary="List audit entries, newest first", tags=["audit"])
+@get(
+    "/audit",
+    operation_class=described(
+        {200: Answer(shape=AuditPage, text="A page of audit entries.")}, problems=("not_permitted", "invalid_query")
+    ),
+    summary="List audit entries, newest first",
+    tags=["audit"],
+)
 async def list_entries(
     request: _Request,
     reads: NamedDependency[Reads],
@@ -66,8 +74,8 @@ async def list_entries(
         changed_by=changed_by,
         actor_key=changed_by_api_key,
         task_id=_uuid(task_id),
-        since=_instant("since", since or start_date),
-        until=_instant("until", until or end_date),
+        since=_instant("start_date", start_date) if since is None else _instant("since", since),
+        until=_instant("end_date", end_date) if until is None else _instant("until", until),
     )
     if cursor is not None:
         rows = await reads.rows(audit.page(wanted, limit=page_size + 1, before=_position_of(cursor)))
@@ -78,7 +86,16 @@ async def list_entries(
     return AuditPage(**_of_page(rows, page_size), total=total, page=page, total_pages=-(-total // page_size))
 
 
-@get("/audit/export", summary="Export the audit log as JSON Lines", tags=["audit"], media_type=MEDIA_TYPE)
+@get(
+    "/audit/export",
+    operation_class=described(
+        {200: Answer(shape=str, text="A line for the export itself, then one for each entry.", media_type=MEDIA_TYPE)},
+        problems=("not_permitted", "invalid_query"),
+    ),
+    summary="Export the audit log as JSON Lines",
+    tags=["audit"],
+    media_type=MEDIA_TYPE,
+)
 async def export_log(
     request: _Request,
     reads: NamedDependency[Reads],
@@ -143,7 +160,14 @@ def _instant(parameter: str, text: str | None) -> datetime | None:
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at
 
 
-@get("/audit/{entry_id:str}", summary="Show an audit entry", tags=["audit"])
+@get(
+    "/audit/{entry_id:str}",
+    operation_class=described(
+        {200: Answer(shape=AuditEntryView, text="The entry.")}, problems=("not_permitted", "audit_entry_not_found")
+    ),
+    summary="Show an audit entry",
+    tags=["audit"],
+)
 async def show_entry(request: _Request, entry_id: FromPath[str], reads: NamedDependency[Reads]) -> AuditEntryView:
     authorise(request.user, "audit.read")
     row = await reads.row(audit.by_entry_id(entry_id)) if _UUID.fullmatch(entry_id) else None

@@ -5,6 +5,8 @@ from typing import Any
 from litestar import Request, Response, Router, post
 from litestar.di import NamedDependency
 
+from api.openapi import submission
+from api.shapes import KeysRotated
 from api.submission import Asked, Submitter
 from shared.domain.encryption import RotateKeys
 from shared.domain.rights import Principal
@@ -12,7 +14,13 @@ from shared.domain.rights import Principal
 _Request = Request[Principal, Any, Any]
 
 
-@post("/encryption/rotate", status_code=202, summary="Seal every secret anew", tags=["encryption"])
+@post(
+    "/encryption/rotate",
+    status_code=202,
+    operation_class=submission(None, KeysRotated, ("keyring_differs",)),
+    summary="Seal every secret anew",
+    tags=["encryption"],
+)
 async def rotate(request: _Request, submitter: NamedDependency[Submitter]) -> Response[Any]:
     """With the first of `POINTSMAN_ENCRYPTION_KEYS`. A task with progress; everything else goes on meanwhile."""
     command = RotateKeys(key_id=submitter.keyring.writing_key_id)

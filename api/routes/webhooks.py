@@ -5,8 +5,10 @@ from typing import Any
 from litestar import Request, Router, get
 from litestar.di import NamedDependency
 
+from api.openapi import Answer, described
 from api.presentation import refuse
 from api.reads import Reads
+from api.shapes import SigningSecret
 from shared.domain.rights import Principal, authorise
 from shared.encryption.keyring import Keyring
 from shared.encryption.sealing import Binding, UnreadableField, open_text, seal_text
@@ -16,7 +18,14 @@ from shared.store import outbox
 _Request = Request[Principal, Any, Any]
 
 
-@get("/webhooks/secret", summary="Show the secret that signs your callbacks", tags=["webhooks"])
+@get(
+    "/webhooks/secret",
+    operation_class=described(
+        {200: Answer(shape=SigningSecret, text="The caller's own secret.")}, problems=("not_permitted",)
+    ),
+    summary="Show the secret that signs your callbacks",
+    tags=["webhooks"],
+)
 async def show_secret(
     request: _Request, reads: NamedDependency[Reads], keyring: NamedDependency[Keyring]
 ) -> dict[str, str]:

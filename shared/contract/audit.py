@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-_TABLES = {"model": "LiteLLM_ProxyModelTable"}
+_TABLES = {"model": "LiteLLM_ProxyModelTable", "credential": "LiteLLM_CredentialsTable"}
 OBJECT_TYPES = {table: object_type for object_type, table in _TABLES.items()}
 
 
@@ -36,11 +36,11 @@ class AuditPage(msgspec.Struct, frozen=True, kw_only=True):
     """``next_cursor`` is null on the last page. Whoever goes on by cursor is told no totals: counting costs most."""
 
     audit_logs: list[AuditEntryView]
-    next_cursor: str | None
-    page_size: int
     total: int | msgspec.UnsetType = msgspec.UNSET
     page: int | msgspec.UnsetType = msgspec.UNSET
+    page_size: int
     total_pages: int | msgspec.UnsetType = msgspec.UNSET
+    next_cursor: str | None
 
 
 def table_name(object_type: str) -> str:

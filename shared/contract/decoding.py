@@ -67,6 +67,6 @@ def unstorable(document: object, field: str) -> Iterator[FieldError]:
                 yield FieldError(path, "has a key with a NUL or an unpaired surrogate")
             else:
                 stack.extend((item, f"{path}.{key}", depth + 1) for key, item in items.items())
-        elif isinstance(value, list):
+        elif isinstance(value, list | tuple):
             items = cast("list[object]", value)
             stack.extend((item, f"{path}[{i}]", depth + 1) for i, item in enumerate(items))

@@ -34,6 +34,10 @@ RIGHTS: dict[str, dict[Role, frozenset[Relation]]] = {
     "model.unblock": {"proxy_admin": _EVERY_RELATION},
     "model.rollback": {"proxy_admin": _EVERY_RELATION},
     "model.read": {"proxy_admin": _EVERY_RELATION, "proxy_admin_viewer": _EVERY_RELATION},
+    "credential.create": {"proxy_admin": _EVERY_RELATION},
+    "credential.update": {"proxy_admin": _EVERY_RELATION},
+    "credential.delete": {"proxy_admin": _EVERY_RELATION},
+    "credential.read": {"proxy_admin": _EVERY_RELATION, "proxy_admin_viewer": _EVERY_RELATION},
     "task.read": {
         "proxy_admin": _EVERY_RELATION,
         "proxy_admin_viewer": _EVERY_RELATION,
@@ -41,6 +45,14 @@ RIGHTS: dict[str, dict[Role, frozenset[Relation]]] = {
         "internal_user_viewer": frozenset(("own",)),
     },
     "encryption.rotate": {"proxy_admin": _EVERY_RELATION},
+    "task.cancel": {
+        "proxy_admin": _EVERY_RELATION,
+        "internal_user": frozenset(("own",)),
+    },
+    "task.retry": {
+        "proxy_admin": _EVERY_RELATION,
+        "internal_user": frozenset(("own",)),
+    },
     "audit.read": {"proxy_admin": _EVERY_RELATION, "proxy_admin_viewer": _EVERY_RELATION},
     "webhook_secret.read": {
         "proxy_admin": frozenset(("own",)),

@@ -8,6 +8,7 @@ from kombu.entity import Queue
 
 HARD_LIMIT_S = 60
 SOFT_LIMIT_S = 45
+PURGE_EVERY_S = 60.0
 VISIBILITY_TIMEOUT_S = 3 * HARD_LIMIT_S
 
 APPLY_QUEUE = "pointsman.apply"
@@ -67,6 +68,7 @@ def _settings(redis_url: str, sweep_interval_s: float) -> dict[str, Any]:
         "beat_max_loop_interval": min(sweep_interval_s, 5),
         "beat_schedule": {
             "sweep": _every(sweep_interval_s, "pointsman.sweep", APPLY_QUEUE),
+            "purge": _every(PURGE_EVERY_S, "pointsman.purge", APPLY_QUEUE),
         },
     }
 

@@ -14,6 +14,7 @@ APPLY = "pointsman.apply"
 DELIVER = "pointsman.deliver"
 SWEEP = "pointsman.sweep"
 HEADS = "pointsman.heads"
+PURGE = "pointsman.purge"
 
 # More ids than this in one message help nobody: the drain takes what is due, whatever the message names.
 MAX_IDS = 100

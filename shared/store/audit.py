@@ -94,8 +94,9 @@ def _filtered(statement: Selection, wanted: EntryFilter) -> Selection:
         if (value := getattr(wanted, name)) is not None:
             statement = statement.where(audit_entry.c[name] == value)
     if wanted.changed_by is not None:
-        shown = func.coalesce(audit_entry.c.changed_by, audit_entry.c.actor)
-        statement = statement.where(shown == wanted.changed_by)
+        # Whoever said nothing of a change being made for somebody else made it for themselves.
+        made_for = func.coalesce(audit_entry.c.changed_by, audit_entry.c.actor)
+        statement = statement.where(made_for == wanted.changed_by)
     if wanted.since is not None:
         statement = statement.where(audit_entry.c.recorded_at >= wanted.since)
     if wanted.until is not None:

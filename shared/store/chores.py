@@ -12,7 +12,7 @@ from shared.store.tables import task
 from shared.store.tasks import CLAIM_COLUMNS, IS_OPEN, Claimed
 
 _is_chore = and_(
-    task.c.object_type.in_([literal(name, literal_execute=True) for name in sorted(set(CHORES.values()))]),
+    task.c.line.in_([literal(line, literal_execute=True) for line in sorted(set(CHORES.values()))]),
     task.c.operation.in_([literal(name, literal_execute=True) for name in sorted(CHORES)]),
 )
 _is_due = task.c.next_attempt_at <= func.now()
@@ -30,8 +30,7 @@ def claim_chore() -> Selection:
     """Locks the oldest due chore that is first in its line, unless somebody holds it. Index: ix_task_open_line."""
     other = task.alias("other")
     is_behind = exists().where(
-        other.c.object_type == task.c.object_type,
-        other.c.object_id == task.c.object_id,
+        other.c.line == task.c.line,
         other.c.status.in_([literal(status, literal_execute=True) for status in OPEN]),
         other.c.seq < task.c.seq,
     )

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Update, bindparam, func, select, update
+from sqlalchemy import Delete, Update, bindparam, delete, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, UUID, Insert, insert
 
 from shared.outbox.routing import Destination
@@ -137,6 +137,16 @@ def log_attempt() -> Insert:
 
 def any_due() -> Selection:
     return select(delivery.c.delivery_id).where(_is_pending, _is_due).limit(1)
+
+
+def purge(finished_before: datetime, limit: int) -> Delete:
+    """Deletes some events all of whose deliveries ended before, with the deliveries and their attempts."""
+    kept = exists().where(
+        delivery.c.event_id == event.c.event_id,
+        or_(delivery.c.finished_at.is_(None), delivery.c.finished_at >= finished_before),
+    )
+    old = select(event.c.event_id).where(event.c.occurred_at < finished_before, ~kept).limit(limit).subquery()
+    return delete(event).where(event.c.event_id.in_(select(old.c.event_id)))
 
 
 def of_tasks(task_ids: list[str]) -> Selection:

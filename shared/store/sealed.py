@@ -28,12 +28,13 @@ from shared.encryption.documents import JsonValue, Path
 from shared.encryption.resealing import Resealer, at, with_value_at
 from shared.encryption.sealing import Binding
 from shared.store.rows import AnyRow, Selection, fields_of
-from shared.store.tables import model, model_revision, seal_count, signing_secret, task
+from shared.store.tables import credential, model, model_revision, seal_count, signing_secret, task
 
 Key = tuple[Any, ...]
 """The primary key of a row, as JSON can hold it."""
 
-_DOCUMENT: Path = ("litellm_params",)
+_PARAMS: Path = ("litellm_params",)
+_VALUES: Path = ("credential_values",)
 
 
 class SealedPart(msgspec.Struct, frozen=True):
@@ -73,6 +74,10 @@ def _model(row: AnyRow) -> Binding:
     return Binding("model", row.model_id)
 
 
+def _credential(row: AnyRow) -> Binding:
+    return Binding("credential", row.credential_name)
+
+
 def _task_object(row: AnyRow) -> Binding:
     return Binding(row.object_type, row.object_id)
 
@@ -85,20 +90,23 @@ def _user(row: AnyRow) -> Binding:
     return Binding("signing_secret", row.user_id)
 
 
-# In this order: what waits in tasks may yet become a model, and that a revision.
+# In this order: what waits in tasks may yet become a model or a credential, and a model a revision.
 SEALED_TABLES: tuple[SealedTable, ...] = (
     SealedTable(
         task,
         (
-            SealedPart("command", ("litellm_params",), _DOCUMENT, _task_object),
-            SealedPart("command", ("set_params",), _DOCUMENT, _task_object),
-            SealedPart("result", ("litellm_params",), _DOCUMENT, _task_object),
+            SealedPart("command", ("litellm_params",), _PARAMS, _task_object),
+            SealedPart("command", ("set_params",), _PARAMS, _task_object),
+            SealedPart("command", ("credential_values",), _VALUES, _task_object),
+            SealedPart("command", ("set_values",), _VALUES, _task_object),
+            SealedPart("result", ("litellm_params",), _PARAMS, _task_object),
             SealedPart("webhook_url", (), ("webhook_url",), _task),
         ),
         ("object_type", "object_id"),
     ),
-    SealedTable(model, (SealedPart("litellm_params", (), _DOCUMENT, _model),)),
-    SealedTable(model_revision, (SealedPart("state", ("litellm_params",), _DOCUMENT, _model),)),
+    SealedTable(model, (SealedPart("litellm_params", (), _PARAMS, _model),)),
+    SealedTable(model_revision, (SealedPart("state", ("litellm_params",), _PARAMS, _model),)),
+    SealedTable(credential, (SealedPart("credential_values", (), _VALUES, _credential),)),
     SealedTable(signing_secret, (SealedPart("secret", (), ("secret",), _user),)),
 )
 

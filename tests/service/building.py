@@ -1,16 +1,12 @@
 """Builders for one side of Pointsman at a time, with defaults. Everything that is built carries the canary."""
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx
 import msgspec
 from sqlalchemy import Engine
 
-from api.app import create_app
 from shared.domain.decision import Installation
 from shared.domain.models import CreateModel
 from shared.domain.rights import MASTER, Principal
@@ -18,11 +14,9 @@ from shared.encryption.keyring import Keyring
 from shared.encryption.sealing import Binding, seal_document, seal_text
 from shared.outbox.routing import Routes
 from shared.runtime.clock import new_id, now
-from shared.runtime.settings import Settings
 from shared.store import tasks
 from shared.store.rows import packed
 from shared.store.tasks import NewTask, Origin
-from tests.conftest import MASTER_KEY
 from worker.apply import Applied, Applier
 from worker.attempts import Attempts
 from worker.drain import Drain
@@ -43,30 +37,6 @@ def a_model(name: str = "gpt-4o", *, info: Json | None = None, **params: Any) ->
     """The body of ``POST /model/new``."""
     body: Json = {"model_name": name, "litellm_params": {"model": "openai/gpt-4o", "api_key": CANARY, **params}}
     return body if info is None else {**body, "model_info": info}
-
-
-@contextlib.asynccontextmanager
-async def an_api(settings: Settings, *, key: str | None = MASTER_KEY) -> AsyncIterator[httpx.AsyncClient]:
-    """The API in this process, from its start to its end, and a client that has the master key."""
-    app = create_app(settings)
-    started, ending = asyncio.Event(), asyncio.Event()
-
-    async def run() -> None:
-        # In a task of its own, because a fixture may begin and end in different ones.
-        async with app.lifespan():
-            started.set()
-            await ending.wait()
-
-    running = asyncio.create_task(run())
-    await started.wait()
-    transport = httpx.ASGITransport(app=app, client=("203.0.113.9", 4711))
-    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-    try:
-        async with httpx.AsyncClient(transport=transport, base_url="http://pointsman.test", headers=headers) as client:
-            yield client
-    finally:
-        ending.set()
-        await running
 
 
 def a_task(
@@ -125,9 +95,10 @@ class Side:
         max_attempts: int = 3,
         slack: bool = False,
         clock: Clock = now,
+        installation: Installation = Installation(),  # noqa: B008  (frozen)
     ) -> None:
         self.told: list[Applied] = []
-        self.applier = Applier(engine, keyring, Routes(slack=slack), batch_size, clock, Installation)
+        self.applier = Applier(engine, keyring, Routes(slack=slack), batch_size, clock, lambda: installation)
         self.attempts = Attempts(engine, self.applier, max_attempts, clock, lambda: 0.5)
         self.drain = Drain(self.applier, self.attempts, batch_size, self.told.append)
 

@@ -7,18 +7,18 @@ from typing import Any, Final
 
 import msgspec
 import structlog
-from billiard.exceptions import SoftTimeLimitExceeded
 from sqlalchemy import Connection, Engine
 
 from shared.domain.decision import Decision
 from shared.domain.problems import Refusal
-from shared.domain.rights import authorise
+from shared.domain.rights import Principal, authorise
 from shared.store import chores, tasks
 from shared.store.chores import ClaimedChore
 from shared.store.engines import is_transient
 from shared.store.rows import AnyRow, fields_of
 from worker.apply import Applied, Applier
-from worker.attempts import delay_s, poison
+from worker.attempts import NOTHING, delay_s, poison, unless_broken_off
+from worker.batch import Batch
 
 # How long one ring goes on, after it has drained for at most ten seconds.
 CHORE_FOR_S: Final = 3.0
@@ -82,41 +82,41 @@ class Chores:
         return False
 
     def _begin(self) -> tuple[str, int] | None:
-        """Takes a lease on a chore that nobody works on, counting the attempt; or ends one that broke off too often."""
+        """Takes a lease on a chore that nobody works on, counting the attempt.
+
+        Or ends one that is to be cancelled, or that broke off too often. Asking for the one moves the version, so
+        whoever was at work finds itself overtaken.
+        """
         with self._engine.begin() as connection:
             row = connection.execute(chores.claim_chore()).first()
             if row is None:
                 return None
             task = _claimed(row)
-            if task.attempt < self._max_attempts:
+            if not task.is_cancelled and task.attempt < self._max_attempts:
                 lease = chores.lease_chore(task.task_id, self._clock(), LEASE_S)
                 return task.task_id, connection.execute(lease).scalar_one()
-            applied = self._applier.end(connection, task, poison)
+            applied = self._applier.end(connection, task, Batch.cancel if task.is_cancelled else poison)
         self._told(applied)
         return None
 
     def _attempt(self, task_id: str, version: int) -> int | None:
         """One chunk. Returns the version to go on with, or None if there is nothing to go on with."""
-        try:
-            version_now, applied = self._chunk(task_id, version)
-        except SoftTimeLimitExceeded:
-            raise
-        except Exception as error:  # noqa: BLE001  (whatever broke off the chunk is put on the task and logged)
-            self._broke_off(task_id, version, error)
-            return None
-        if applied is not None:
+        version_now, applied = unless_broken_off(
+            lambda: self._chunk(task_id, version), lambda error: self._broke_off(task_id, version, error)
+        )
+        if applied.task_ids:
             self._told(applied)
         return version_now
 
-    def _chunk(self, task_id: str, version: int) -> tuple[int | None, Applied | None]:
+    def _chunk(self, task_id: str, version: int) -> tuple[int | None, Applied]:
         with self._engine.begin() as connection:
             row = connection.execute(chores.claim_chore_again(task_id, version)).first()
             if row is None:
-                return None, None
+                return None, NOTHING
             task = _claimed(row)
             savepoint = connection.begin_nested()
             try:
-                authorise(task.principal, task.operation)
+                authorise(msgspec.convert(task.principal, Principal), task.operation)
                 step = self._by_operation[task.operation](connection, task)
             except Refusal as refusal:
                 savepoint.rollback()
@@ -134,18 +134,19 @@ class Chores:
         with self._engine.begin() as connection:
             connection.execute(chores.release_chore(task_id, version))
 
-    def _broke_off(self, task_id: str, version: int, error: Exception) -> None:
+    def _broke_off(self, task_id: str, version: int, error: Exception) -> tuple[None, Applied]:
         passes_by_itself = is_transient(error)
         log = _log.warning if passes_by_itself else _log.error
         log("chore.broke_off", task_id=task_id, exc_info=error)
         with self._engine.begin() as connection:
             row = connection.execute(chores.claim_chore_again(task_id, version)).first()
             if row is None:
-                return
+                return None, NOTHING
             # What passes by itself is the system's failure, not the task's: the attempt is not held against it.
             attempt = max(0, row.attempt - passes_by_itself)
             again_at = self._clock() + timedelta(seconds=delay_s(attempt, self._jitter()))
             connection.execute(tasks.postpone(task_id, again_at, attempt, type(error).__name__))
+        return None, NOTHING
 
 
 def _claimed(row: AnyRow) -> ClaimedChore:

@@ -5,25 +5,24 @@ from collections.abc import AsyncIterator, Iterator
 import httpx
 import pytest
 import pytest_asyncio
+from sqlalchemy import Engine
 
 from shared.encryption.keyring import Keyring
-from shared.store.engines import worker_engine
-from tests.conftest import DATABASE, SettingsBuilder, url_of
-from tests.service.building import Side, an_api
+from tests.conftest import SettingsBuilder
+from tests.service.api.serving import an_api
+from tests.service.building import Side
 
 
 @pytest.fixture(autouse=True)
 def appliable(request: pytest.FixtureRequest, invariants: None, keyring: Keyring) -> Iterator[None]:
     """Whatever the API accepted succeeds at the first attempt."""
-    server = request.getfixturevalue("postgres_server")
+    uses = request.fixturenames
+    engine: Engine | None = request.getfixturevalue("resident_engine") if "database_url" in uses else None
     yield
-    if "database_url" not in request.fixturenames:
-        return
-    engine = worker_engine(url_of(server, DATABASE))
-    side = Side(engine, keyring)
-    while side.applier.apply_due().task_ids:
-        pass
-    engine.dispose()
+    if engine is not None:
+        side = Side(engine, keyring)
+        while side.applier.apply_due().task_ids:
+            pass
 
 
 @pytest_asyncio.fixture

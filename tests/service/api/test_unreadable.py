@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from shared.encryption.keyring import Keyring, new_key
 from shared.encryption.sealing import Binding, seal_text
-from tests.service.building import Side, a_model, a_task, accept
+from tests.service.building import CANARY, Side, a_model, a_task, accept
 
 
 @pytest.fixture
@@ -69,6 +69,55 @@ async def test_it_is_logged_once(client: httpx.AsyncClient, broken_id: str, logg
     assert [(entry["object_id"], entry["key_id"], entry["log_level"]) for entry in told] == [
         (broken_id, "lost", "error")
     ]
+
+
+@pytest.fixture
+async def broken_credential(
+    client: httpx.AsyncClient, engine: Engine, keyring: Keyring, database: psycopg.Connection[Any]
+) -> str:
+    """One of two credentials has a value of a key that is gone, and a model names it."""
+    for name in ("broken", "whole"):
+        values = {"api_key": CANARY, "organization": "o"}
+        await client.post("/credentials", json={"credential_name": name, "credential_values": values})
+    await client.post("/model/new", json=a_model(info={"id": "m-1"}, litellm_credential_name="broken"))
+    Side(engine, keyring).drain.drain()
+    binding = Binding("credential", "broken")
+    lost = seal_text(Keyring.parse(new_key("lost")), binding, "x", ("credential_values", "api_key"))
+    database.execute(
+        "UPDATE credential SET credential_values = credential_values || jsonb_build_object('api_key', %s::text)"
+        " WHERE credential_name = 'broken'",
+        (lost,),
+    )
+    return "broken"
+
+
+async def test_a_list_of_credentials_comes_without_it_and_says_so(
+    client: httpx.AsyncClient, broken_credential: str
+) -> None:
+    response = await client.get("/credentials")
+    assert response.status_code == 200
+    broken, whole = response.json()["credentials"]
+    assert broken["credential_values"] == {"organization": "****"}
+    assert broken["credential_info"] == {"unreadable_fields": ["credential_values.api_key"]}
+    assert (whole["credential_values"], whole["credential_info"]) == ({"api_key": "****", "organization": "****"}, {})
+
+
+@pytest.mark.parametrize("path", ["broken", "by_name/broken", "by_model/m-1"])
+async def test_a_single_read_of_a_credential_names_place_and_key(
+    client: httpx.AsyncClient, broken_credential: str, path: str
+) -> None:
+    response = await client.get(f"/credentials/{path}")
+    assert response.status_code == 500
+    assert response.json()["type"] == "urn:pointsman:problem:unreadable_secret"
+    assert response.json()["error"]["param"] == "credential_values.api_key"
+    assert "'broken'" in response.json()["error"]["message"]
+    assert "lost" in response.json()["error"]["message"]
+
+
+async def test_no_credential_is_made_of_what_cannot_be_read(client: httpx.AsyncClient, broken_id: str) -> None:
+    response = await client.post("/credentials", json={"credential_name": "c", "model_id": broken_id})
+    assert response.status_code == 500
+    assert response.json()["type"] == "urn:pointsman:problem:unreadable_secret"
 
 
 async def test_rotating_is_a_task_like_any_other(

@@ -8,13 +8,14 @@ import psycopg
 import pytest
 from sqlalchemy import Engine
 
+from shared.domain.credentials import CreateCredential
 from shared.domain.encryption import OBJECT_ID, OBJECT_TYPE, RotateKeys
 from shared.domain.models import UpdateModel
 from shared.domain.rights import MASTER, Principal
 from shared.encryption.keyring import Keyring, new_key
 from shared.encryption.sealing import Binding, open_document, seal_document, seal_text
 from shared.runtime.clock import new_id, now
-from shared.store import outbox
+from shared.store import outbox, tasks
 from shared.store.tasks import NewTask, Origin
 from tests.service.building import CANARY, Side, a_task, accept
 from worker.chores.rekey import Rekeying
@@ -27,6 +28,7 @@ _CIPHERTEXT = {
     "model": ("litellm_params",),
     "model_revision": ("state",),
     "task": ("command", "result", "webhook_url"),
+    "credential": ("credential_values",),
     "signing_secret": ("secret",),
 }
 
@@ -48,6 +50,7 @@ def stored(engine: Engine, keyring: Keyring) -> list[str]:
     """Twelve models, one of them refused, with every kind of sealed value."""
     rows = [a_task(keyring, webhook_url="https://example.com/hook", nested={"deep": ["x"]}) for _ in range(12)]
     accept(engine, *rows, a_task(keyring, model_id=rows[0].object_id))
+    accept(engine, a_credential_task(keyring), a_credential_task(keyring))
     with engine.begin() as connection:
         sealed = seal_text(keyring, Binding("signing_secret", "u1"), "whsec_" + CANARY, "secret")
         connection.execute(outbox.add_signing_secret("u1", sealed))
@@ -69,6 +72,17 @@ def a_rotation(keyring: Keyring = BOTH, principal: Principal = MASTER) -> NewTas
         idempotency_key=None,
         webhook_url=None,
         submitted_at=now(),
+    )
+
+
+def a_credential_task(keyring: Keyring) -> NewTask:
+    """Adds the credential ``shared``; the second time it is refused, and keeps its command."""
+    values = seal_document(keyring, Binding("credential", "shared"), {"api_key": CANARY}, "credential_values")
+    command = CreateCredential(credential_name="shared", credential_values=values, credential_info={})
+    return msgspec.structs.replace(
+        a_task(keyring, "shared", operation="credential.create"),
+        object_type="credential",
+        command=msgspec.Raw(msgspec.json.encode(command)),
     )
 
 
@@ -139,6 +153,9 @@ def test_what_was_sealed_opens_with_the_new_key_alone(
     only_new = Keyring({"new": BOTH._keys["new"]._material})
     for model_id, params in database.execute("SELECT model_id, litellm_params FROM model"):
         assert open_document(only_new, Binding("model", model_id), params)["api_key"] == CANARY
+    values = one(database, "SELECT credential_values FROM credential")
+    opened = open_document(only_new, Binding("credential", "shared"), values, "credential_values")
+    assert opened == {"api_key": CANARY}
 
 
 def test_there_is_one_audit_entry_and_it_names_the_key(
@@ -182,6 +199,40 @@ def test_who_was_overtaken_changes_nothing(
     assert slow._attempt(*begun) is None
     assert one(database, "SELECT cursor FROM task WHERE task_id = %s", task_id) == before
     chores(engine, side).go_on(for_s=60)
+
+
+def cancel(engine: Engine, task_id: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(tasks.request_cancel(now()), {"task_ids": [task_id]})
+
+
+def test_one_that_waits_is_cancelled_before_it_begins(
+    engine: Engine, database: psycopg.Connection[Any], side: Side, stored: list[str]
+) -> None:
+    (task_id,) = accept(engine, a_rotation())
+    cancel(engine, task_id)
+    chores(engine, side).go_on(for_s=60)
+    assert one(database, "SELECT status FROM task WHERE task_id = %s", task_id) == "cancelled"
+    assert one(database, "SELECT action FROM audit_entry WHERE task_id = %s", task_id) == "cancelled"
+    assert left_with(database, "new") == []
+
+
+def test_one_that_runs_is_cancelled_between_two_chunks(
+    engine: Engine, database: psycopg.Connection[Any], side: Side, stored: list[str]
+) -> None:
+    """What is sealed anew by then stays so; both keys are needed until another rotation."""
+    (task_id,) = accept(engine, a_rotation())
+    working = chores(engine, side)
+    begun = working._begin()
+    assert begun is not None
+    version = working._attempt(*begun)
+    assert version is not None
+    cancel(engine, task_id)
+    assert working._attempt(task_id, version) is None
+    chores(engine, side).go_on(for_s=60)
+    assert one(database, "SELECT status FROM task WHERE task_id = %s", task_id) == "cancelled"
+    assert one(database, "SELECT count(*) FROM audit_entry WHERE task_id = %s", task_id) == 1
+    assert {*left_with(database, "old"), *left_with(database, "new")} == set(_CIPHERTEXT)
 
 
 def test_changes_meanwhile_are_kept_and_sealed_anew(
