@@ -19,6 +19,7 @@ from shared.domain.acceptance import Key, Known, Submission
 from shared.domain.decision import ObjectRef
 from shared.domain.problems import Refusal
 from shared.domain.tasks import Line, OpenTask
+from shared.runtime.failpoints import reach
 from shared.store import credentials, models, tasks
 from shared.store.engines import is_transient
 from shared.store.rows import AnyRow, fields_of, packed
@@ -75,7 +76,9 @@ class Intake:
                 return
             _log.warning("intake.failed", error=type(error).__name__, submissions=len(group))
             outcomes = [translated(error)] * len(group)
+        reach("intake.after_commit")
         self._ring_for(group, outcomes)
+        reach("intake.after_ring")
         for (_, future), outcome in zip(group, outcomes, strict=True):
             if future.cancelled():
                 continue
@@ -100,13 +103,16 @@ class Intake:
             async with self._single_statements.connect() as connection:
                 return await _insert(connection, requests, Known({}, {}))
         async with self._engine.begin() as connection:
-            return await _insert(connection, requests, await _known(connection, contested))
+            outcomes = await _insert(connection, requests, await _known(connection, contested))
+            reach("intake.before_commit")
+        return outcomes
 
 
 async def _insert(connection: AsyncConnection, requests: list[Request], known: Known) -> list[str | Exception]:
     outcomes = [_outcome(known, request) for request in requests]
     rows = [request.row for request, outcome in zip(requests, outcomes, strict=True) if outcome == request.row.task_id]
     if rows:
+        reach("intake.before_insert")
         await connection.execute(tasks.insert_tasks(), packed(rows))
     return outcomes
 
