@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup up test check bench lock
+.PHONY: setup up test check bench chaos soak lock
 
 setup: $(STAMP)
 
@@ -32,6 +32,12 @@ bench: setup
 
 # One for development, and for the embedded stack; and the part of it that an image needs.
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet
+chaos: setup
+	@$(BIN)/python -m tests.chaos --seconds 150
+
+soak: setup
+	@$(BIN)/python -m tests.chaos --seconds 86400
+
 lock: setup
 	@$(COMPILE) --extra embedded --group dev --output-file requirements.lock
 	@sed -n 's/^\([a-z0-9][^ ]*\).*/\1/p' requirements.lock > $(VENV)/versions

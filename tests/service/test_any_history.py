@@ -233,7 +233,7 @@ class History(RuleBasedStateMachine):
             ahead = self.open[: self.open.index(task)]
             needed = [one for one in ahead if one.object in (task.object, task.credential)]
             needing = [one for one in ahead if one.credential == task.object]
-            assert not (needed or needing), "out of order"
+            assert not [*needed, *needing], "out of order"
             assert self.world.apply(task, self._holds(task)) == status, task
             self.open.remove(task)
             self.ended.append(task)
