@@ -30,6 +30,7 @@ class Client(threading.Thread):
         self._ending = threading.Event()
         self._giving_up = threading.Event()
         self._mine: list[str] = []
+        self.error: Exception | None = None
 
     def end(self) -> None:
         """No new requests; the one that is under way is repeated until it is answered."""
@@ -40,6 +41,12 @@ class Client(threading.Thread):
         self._giving_up.set()
 
     def run(self) -> None:
+        try:
+            self._ask_on()
+        except Exception as error:  # noqa: BLE001  (for the main thread)
+            self.error = error
+
+    def _ask_on(self) -> None:
         count = 0
         with httpx.Client(
             base_url=self._fleet.url,

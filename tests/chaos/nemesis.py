@@ -2,7 +2,6 @@
 
 import contextlib
 import random
-import threading
 import time
 from collections.abc import Callable
 
@@ -26,33 +25,29 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     recovered_after_s: float
 
 
-class Nemesis(threading.Thread):
-    """``faults`` names what it did, and how long after the part was back a new change took to be carried out."""
+class Nemesis:
+    """Runs in the main thread: the system ends what a thread has started together with that thread.
+
+    ``faults`` names what it did, and how long after the part was back a new change took to be carried out.
+    """
 
     def __init__(self, seed: int, fleet: Fleet) -> None:
-        super().__init__(name="nemesis")
         self._random = random.Random(f"{seed}/nemesis")
         self._fleet = fleet
-        self._ending = threading.Event()
         self.faults: list[Fault] = []
-        self.error: Exception | None = None
         self.probes: list[str] = []
 
-    def end(self) -> None:
-        self._ending.set()
-
-    def run(self) -> None:
-        try:
-            kinds = self._kinds()
-            names: list[str] = []
-            while not self._ending.wait(self._random.uniform(*REST_S)):
-                # Every kind once, in a random order, then all over again.
-                names = names or self._random.sample(sorted(kinds), len(kinds))
-                name = names.pop()
-                kinds[name]()
-                self.faults.append(Fault(name=name, recovered_after_s=self._recovery_s()))
-        except Exception as error:  # noqa: BLE001  (for the main thread)
-            self.error = error
+    def rage(self, seconds: float) -> None:
+        kinds = self._kinds()
+        names: list[str] = []
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            time.sleep(self._random.uniform(*REST_S))
+            # Every kind once, in a random order, then all over again.
+            names = names or self._random.sample(sorted(kinds), len(kinds))
+            name = names.pop()
+            kinds[name]()
+            self.faults.append(Fault(name=name, recovered_after_s=self._recovery_s()))
 
     def _kinds(self) -> dict[str, Callable[[], None]]:
         fleet = self._fleet
@@ -86,17 +81,17 @@ class Nemesis(threading.Thread):
     def _freeze(self, name: str, seconds: float | None = None) -> None:
         part = self._fleet.parts[name]
         part.freeze()
-        self._ending.wait(seconds or self._random.uniform(*FREEZE_S))
+        time.sleep(seconds or self._random.uniform(*FREEZE_S))
         part.thaw()
 
     def _restart(self, server: Server) -> None:
         server.kill()
-        self._ending.wait(self._random.uniform(0, 2))
+        time.sleep(self._random.uniform(0, 2))
         server.restart()
 
     def _stall(self, server: Server) -> None:
         server.freeze()
-        self._ending.wait(self._random.uniform(*FREEZE_S))
+        time.sleep(self._random.uniform(*FREEZE_S))
         server.thaw()
 
     def _wipe(self) -> None:

@@ -74,13 +74,14 @@ def storm(seed: int, seconds: float) -> Report:
     ):
         history, nemesis = History(), Nemesis(seed, fleet)
         clients = [Client(number, seed, fleet, history, receiver.url) for number in range(CLIENTS)]
-        for thread in (nemesis, *clients):
-            thread.start()
         began_at = time.monotonic()
-        nemesis.join(seconds)
-        _end(nemesis, clients)
+        for client in clients:
+            client.start()
+        try:
+            nemesis.rage(seconds)
+        finally:
+            _end(clients)
         took_s = time.monotonic() - began_at
-        assert nemesis.error is None, (seed, nemesis.error)
         _settle(fleet)
         verdict = judge(history, fleet, probes=nemesis.probes)
         told, two_ids = _callbacks(receiver)
@@ -94,15 +95,15 @@ def storm(seed: int, seconds: float) -> Report:
     )
 
 
-def _end(nemesis: Nemesis, clients: list[Client]) -> None:
-    nemesis.end()
-    nemesis.join()
+def _end(clients: list[Client]) -> None:
+    """Raises AssertionError if one was answered what it must never be."""
     for client in clients:
         client.end()
     for client in clients:
         client.join(60)
         client.give_up()
         client.join()
+        assert client.error is None, client.error
 
 
 def _settle(fleet: Fleet) -> None:
