@@ -2,12 +2,14 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, fields
 from importlib.metadata import version
 
 import redis.asyncio
 from litestar import Litestar, Router
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api import errors, openapi
 from api.auth import Authenticator
@@ -29,42 +31,24 @@ from shared.runtime.settings import Misconfigured, Settings, variable_of
 from shared.store.engines import async_engine
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What handlers are given, by the names of these fields; ``engine`` and ``redis_client`` end with the process."""
+
+    engine: AsyncEngine
+    redis_client: redis.asyncio.Redis
+    bell: Bell
+    keyring: Keyring
+    reads: Reads
+    waiting: Waiting
+    submitter: Submitter
+    catalogue: Catalogue
+    readiness: health.Readiness
+
+
 def create_app(settings: Settings) -> Litestar:
     """Raises Misconfigured."""
-    keyring = _keyring(settings)
-    allow = _allowlist(settings)
-    engine = async_engine(settings.database_url.reveal())
-    redis_client = redis.asyncio.Redis.from_url(settings.redis_url.reveal(), socket_timeout=2, socket_connect_timeout=2)
-    bell = Bell(celery_app(settings.redis_url.reveal()))
-    reads = Reads(engine)
-    waiting = Waiting(reads, settings.redis_url.reveal(), settings.max_waiters)
-    config_file = ConfigFile(settings.config, parse)
-    submitter = Submitter(
-        keyring=keyring,
-        intake=Intake(engine, bell.ring),
-        waiting=waiting,
-        reads=reads,
-        allow=allow,
-        installation=lambda: Installation(config_model_ids=config_file.ids(), stores_models=settings.store_models),
-        default_wait_s=settings.default_wait,
-        max_wait_s=settings.max_wait,
-        requires_if_match=settings.require_if_match,
-    )
-    readiness = health.Readiness(reads, redis_client, config_file, settings.stall_after, version("pointsman"))
-    catalogue = Catalogue(reads, keyring, config_file)
-
-    @asynccontextmanager
-    async def running(_app: Litestar) -> AsyncGenerator[None]:
-        bell.start()
-        waiting.start()
-        try:
-            yield
-        finally:
-            await waiting.stop()
-            bell.stop()
-            await redis_client.aclose()
-            await engine.dispose()
-
+    services = _services(settings)
     authenticated = Router(
         "/",
         route_handlers=[
@@ -78,18 +62,9 @@ def create_app(settings: Settings) -> Litestar:
         ],
         middleware=[Authenticator(settings.master_key.reveal()).before],
     )
-    values = {
-        "submitter": submitter,
-        "reads": reads,
-        "waiting": waiting,
-        "keyring": keyring,
-        "readiness": readiness,
-        "catalogue": catalogue,
-        "bell": bell,
-    }
     return Litestar(
         route_handlers=[authenticated, health.router, document.router],
-        dependencies={name: _constant(value) for name, value in values.items()},
+        dependencies={field.name: _constant(getattr(services, field.name)) for field in fields(services)},
         exception_handlers={
             Refusal: errors.on_refusal,
             HTTPException: errors.on_http_exception,
@@ -97,9 +72,56 @@ def create_app(settings: Settings) -> Litestar:
         },
         openapi_config=openapi.config(version("pointsman")),
         request_max_body_size=settings.max_body_bytes,
-        lifespan=[running],
+        lifespan=[lambda _app: _running(services)],
         logging_config=None,
     )
+
+
+def _services(settings: Settings) -> Services:
+    """Connects to nothing yet."""
+    keyring = _keyring(settings)
+    redis_url = settings.redis_url.reveal()
+    engine = async_engine(settings.database_url.reveal())
+    redis_client = redis.asyncio.Redis.from_url(redis_url, socket_timeout=2, socket_connect_timeout=2)
+    bell = Bell(celery_app(redis_url))
+    reads = Reads(engine)
+    waiting = Waiting(reads, redis_url, settings.max_waiters)
+    config_file = ConfigFile(settings.config, parse)
+    submitter = Submitter(
+        keyring=keyring,
+        intake=Intake(engine, bell.ring),
+        waiting=waiting,
+        reads=reads,
+        allow=_allowlist(settings),
+        installation=lambda: Installation(config_model_ids=config_file.ids(), stores_models=settings.store_models),
+        default_wait_s=settings.default_wait,
+        max_wait_s=settings.max_wait,
+        requires_if_match=settings.require_if_match,
+    )
+    return Services(
+        engine=engine,
+        redis_client=redis_client,
+        bell=bell,
+        keyring=keyring,
+        reads=reads,
+        waiting=waiting,
+        submitter=submitter,
+        catalogue=Catalogue(reads, keyring, config_file),
+        readiness=health.Readiness(reads, redis_client, config_file, settings.stall_after, version("pointsman")),
+    )
+
+
+@asynccontextmanager
+async def _running(services: Services) -> AsyncGenerator[None]:
+    services.bell.start()
+    services.waiting.start()
+    try:
+        yield
+    finally:
+        await services.waiting.stop()
+        services.bell.stop()
+        await services.redis_client.aclose()
+        await services.engine.dispose()
 
 
 def _constant(value: object) -> Provide:

@@ -78,7 +78,8 @@ class Catalogue:
         of_file = self._config_file.ids()
         if not of_file:
             return ()
-        return tuple(row.model_id for row in await self._reads.rows(models.known_ids(), model_ids=sorted(of_file)))
+        stored = await self._reads.rows(models.known_ids(), model_ids=sorted(of_file))
+        return tuple(row.model_id for row in stored)
 
     def _entries(self, rows: Sequence[AnyRow]) -> list[Entry]:
         of_file = self._config_file.ids()

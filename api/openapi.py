@@ -28,15 +28,7 @@ from api import shapes
 from shared.contract.audit import AuditEntryView, AuditPage
 from shared.contract.credentials import CredentialChange, CredentialList, CredentialView, NewCredential
 from shared.contract.errors import CATALOGUE, CONTENT_TYPE, body
-from shared.contract.models import (
-    ModelChange,
-    ModelHistory,
-    ModelId,
-    ModelIdToBlock,
-    ModelPage,
-    NewModel,
-    Rollback,
-)
+from shared.contract.models import ModelChange, ModelHistory, ModelId, ModelIdToBlock, ModelPage, NewModel, Rollback
 from shared.contract.tasks import TaskFilter, TaskPage, TasksCancelled, TasksRetried, TaskView
 from shared.domain.problems import Problem
 
@@ -61,12 +53,13 @@ _SUBMISSION_HEADERS = {
     "Prefer": "`wait=N` waits up to N seconds for the finished row; `respond-async` answers 202 at once (RFC 7240).",
     "Idempotency-Key": "The same key and body again is the same task; kept for at least 24 hours.",
     "Webhook-Url": "Called, signed per Standard Webhooks, when this task has ended.",
-    "If-Match": "The `ETag` of what is to be changed; 412 if it has changed since.",
     "litellm-changed-by": "On whose behalf; shown in the audit log beside the key's own user.",
     "X-Request-ID": "Kept with the task and shown in the audit log; drawn if it is missing.",
 }
+_IF_MATCH = "The `ETag` of the object as you know it: if it has changed since, the change is refused."
 _TASK_HEADERS = {
     "Location": "The task.",
+    "ETag": "Of the object as this change left it; absent while the task is open, and after a deletion.",
     "Preference-Applied": "Which part of `Prefer` was heeded.",
     "Idempotency-Replayed": "`true` if this request was accepted before, as the task that is answered.",
 }
@@ -86,18 +79,18 @@ _REFUSALS_OF_SUBMISSIONS = (
 )
 _COMPONENTS: Sequence[type[msgspec.Struct]] = (
     NewModel,
+    shapes.ModelRow,
+    shapes.ModelList,
+    shapes.Deletion,
+    shapes.ModelGroups,
+    shapes.ModelName,
+    shapes.ModelNames,
     ModelChange,
+    ModelHistory,
     ModelId,
     ModelIdToBlock,
-    Rollback,
-    shapes.ModelRow,
-    shapes.ModelDeleted,
-    shapes.ModelList,
-    shapes.ModelGroupList,
-    shapes.OpenAIModel,
-    shapes.OpenAIModelList,
     ModelPage,
-    ModelHistory,
+    Rollback,
     NewCredential,
     CredentialChange,
     CredentialView,
@@ -157,13 +150,22 @@ def described(
     body: type[msgspec.Struct] | None = None,
     is_open: bool = False,
 ) -> type[Operation]:
-    """What it answers, problems beyond those of every route, headers it looks at, and its body if it has one."""
+    """What it answers, the problems beyond those of every route, the headers it looks at, and its body, if any."""
     codes = problems if is_open else (*problems, *_OF_EVERY_ROUTE)
     return _operation(answers, codes, _header_parameters(headers or {}), _request_body(body), is_open=is_open)
 
 
+def change(body: type[msgspec.Struct], row: type[msgspec.Struct], problems: Iterable[str]) -> type[Operation]:
+    """A write to an object that is there, which may say which version of it it means."""
+    codes = (*problems, "precondition_failed", "precondition_required")
+    return submission(body, row, codes, {"If-Match": _IF_MATCH})
+
+
 def submission(
-    body: type[msgspec.Struct] | None, row: type[msgspec.Struct], problems: Iterable[str]
+    body: type[msgspec.Struct] | None,
+    row: type[msgspec.Struct],
+    problems: Iterable[str],
+    headers: Mapping[str, str] | None = None,
 ) -> type[Operation]:
     """A write: its body, which the handler reads as bytes, and what every submission has in common."""
     answers = {
@@ -171,7 +173,8 @@ def submission(
         202: Answer(shape=TaskView, text="Accepted, and committed: the task.", headers=_OPEN_TASK_HEADERS),
     }
     codes = (*problems, *_REFUSALS_OF_SUBMISSIONS, *_OF_EVERY_ROUTE)
-    return _operation(answers, codes, _header_parameters(_SUBMISSION_HEADERS), _request_body(body), is_open=False)
+    parameters = _header_parameters(_SUBMISSION_HEADERS | dict(headers or {}))
+    return _operation(answers, codes, parameters, _request_body(body), is_open=False)
 
 
 def _request_body(body: type[msgspec.Struct] | None) -> RequestBody | None:

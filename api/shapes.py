@@ -49,8 +49,8 @@ class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
 class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A deployment as reads show it. Secrets are removed; all else is as it was sent.
 
-    `model_info` holds what was sent, and `id`, `db_model`, `blocked`, `created_at`, `created_by`, `updated_at` and
-    `updated_by`.
+    `model_info` holds what was sent, the prices among `litellm_params`, and `id`, `db_model`, `blocked`, `created_at`,
+    `created_by`, `updated_at` and `updated_by`.
     """
 
     model_name: str
@@ -62,13 +62,13 @@ class ModelList(msgspec.Struct, frozen=True, kw_only=True):
     data: list[ModelEntry]
 
 
-class ModelDeleted(msgspec.Struct, frozen=True, kw_only=True):
+class Deletion(msgspec.Struct, frozen=True, kw_only=True):
     message: str
     model_id: str
 
 
-class OpenAIModel(msgspec.Struct, frozen=True, kw_only=True):
-    """A model group, as OpenAI's API lists models."""
+class ModelName(msgspec.Struct, frozen=True, kw_only=True):
+    """A model group in OpenAI's shape."""
 
     id: str
     object: str
@@ -76,18 +76,20 @@ class OpenAIModel(msgspec.Struct, frozen=True, kw_only=True):
     owned_by: str
 
 
-class OpenAIModelList(msgspec.Struct, frozen=True, kw_only=True):
-    data: list[OpenAIModel]
+class ModelNames(msgspec.Struct, frozen=True, kw_only=True):
+    data: list[ModelName]
     object: str
 
 
-class ModelGroupList(msgspec.Struct, frozen=True, kw_only=True):
-    """What the deployments of each public name add up to."""
+class ModelGroups(msgspec.Struct, frozen=True, kw_only=True):
+    """For each public name what its deployments add up to: providers, mode, limits, prices, abilities."""
 
     data: list[dict[str, Any]]
 
 
 class CredentialChanged(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer of every write to a credential."""
+
     success: bool
     message: str
     credential_name: str
@@ -109,7 +111,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReadinessReport(msgspec.Struct, frozen=True, kw_only=True):
-    """`status` is `healthy`, `degraded` (only Redis is away: changes are still accepted) or `unhealthy`."""
+    """`status` is `healthy`, `unhealthy`, or, while changes are accepted, `degraded`: Redis away, a file broken."""
 
     status: str
     db: str

@@ -84,7 +84,7 @@ def _save_models(connection: Connection, batch: Batch, head_revision: int) -> No
     if kept:
         connection.execute(models.save(), packed(kept))
     if removed:
-        connection.execute(models.remove(removed))
+        connection.execute(models.remove(), {"model_ids": removed})
     if batch.revisions:
         revisions = [msgspec.structs.replace(row, revision=head_revision + row.revision) for row in batch.revisions]
         connection.execute(models.keep_revisions(), packed(revisions))

@@ -10,7 +10,7 @@ from api.catalogue import Catalogue, Entry
 from api.openapi import Answer, described
 from api.presentation import history_view
 from api.reads import Reads
-from api.shapes import ModelGroupList, ModelList, OpenAIModel, OpenAIModelList
+from api.shapes import ModelGroups, ModelList, ModelName, ModelNames
 from shared.contract import model_groups
 from shared.contract.models import ModelHistory, ModelPage
 from shared.domain.problems import ModelGroupNotFound, ModelNotFound, ModelNotListed, UnusableQuery
@@ -28,8 +28,14 @@ _SORT_HELP = "model_name, created_at or updated_at; costs and status read every 
 @get(
     ["/model/info", "/v1/model/info"],
     operation_class=described(
-        {200: Answer(shape=ModelList, text="All deployments, or the one that was asked for.")},
-        problems=("not_permitted", "model_not_listed"),
+        {
+            200: Answer(
+                shape=ModelList,
+                text="All deployments, or the one that was asked for.",
+                headers={"ETag": "Of the one that was asked for."},
+            )
+        },
+        problems=("not_permitted", "model_not_listed", "invalid_query"),
     ),
     summary="List deployments, or show one",
     tags=["models"],
@@ -51,7 +57,7 @@ async def model_info(
 @get(
     "/v2/model/info",
     operation_class=described(
-        {200: Answer(shape=ModelPage, text="A page of deployments.")}, problems=("not_permitted", "invalid_query")
+        {200: Answer(shape=ModelPage, text="One page.")}, problems=("not_permitted", "invalid_query", "unusable_query")
     ),
     summary="List deployments page by page",
     tags=["models"],
@@ -102,9 +108,7 @@ def _order(text: str, *, is_sorted: bool) -> Literal["asc", "desc"]:
 
 @get(
     ["/models", "/v1/models"],
-    operation_class=described(
-        {200: Answer(shape=OpenAIModelList, text="The public names.")}, problems=("not_permitted",)
-    ),
+    operation_class=described({200: Answer(shape=ModelNames, text="All of them.")}, problems=("not_permitted",)),
     summary="List model groups in OpenAI's shape",
     tags=["models"],
 )
@@ -116,7 +120,7 @@ async def list_names(request: _Request, catalogue: _Catalogue) -> dict[str, Any]
 @get(
     ["/models/{name:path}", "/v1/models/{name:path}"],
     operation_class=described(
-        {200: Answer(shape=OpenAIModel, text="The public name.")}, problems=("not_permitted", "model_group_not_found")
+        {200: Answer(shape=ModelName, text="The group.")}, problems=("not_permitted", "model_group_not_found")
     ),
     summary="Show one model group",
     tags=["models"],
@@ -132,7 +136,8 @@ async def show_name(request: _Request, name: FromPath[str], catalogue: _Catalogu
 @get(
     "/model_group/info",
     operation_class=described(
-        {200: Answer(shape=ModelGroupList, text="One summary for each public name.")}, problems=("not_permitted",)
+        {200: Answer(shape=ModelGroups, text="All groups, or the one that was asked for.")},
+        problems=("not_permitted", "invalid_query"),
     ),
     summary="Sum up the deployments of each public name",
     tags=["models"],
@@ -148,7 +153,7 @@ async def model_group_info(
 @get(
     "/model/{model_id:str}/history",
     operation_class=described(
-        {200: Answer(shape=ModelHistory, text="A page of versions.")},
+        {200: Answer(shape=ModelHistory, text="One page.")},
         problems=("not_permitted", "model_not_found", "invalid_query"),
     ),
     summary="List the versions of a deployment",

@@ -8,9 +8,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from api.headers import if_match
-from api.openapi import submission
+from api.openapi import change, submission
 from api.routes.bodies import json_body
-from api.shapes import ModelDeleted, ModelRow
+from api.shapes import Deletion, ModelRow
 from api.submission import Asked, Submitter
 from shared.contract.models import (
     ModelChange,
@@ -37,21 +37,15 @@ from shared.runtime.clock import new_id
 _Request = Request[Principal, Any, Any]
 _Submitter = NamedDependency[Submitter]
 
-_OF_CHANGES = (
-    "model_not_found",
-    "model_in_config",
-    "model_storage_off",
-    "unknown_credential",
-    "team_not_found",
-    "precondition_failed",
-    "precondition_required",
-)
+_OF_ONE = ("model_not_found", "model_in_config", "model_storage_off")
+_OF_NEW = ("model_exists", "team_not_found", "model_storage_off", "unknown_credential")
+_update = change(ModelChange, ModelRow, (*_OF_ONE, "team_not_found", "secret_needed", "unknown_credential"))
 
 
 @post(
     "/model/new",
     status_code=202,
-    operation_class=submission(NewModel, ModelRow, problems=("model_exists", "team_not_found")),
+    operation_class=submission(NewModel, ModelRow, problems=_OF_NEW),
     summary="Add a deployment",
     tags=["models"],
 )
@@ -74,7 +68,7 @@ async def new_model(request: _Request, submitter: _Submitter) -> Response[Any]:
 @post(
     "/model/update",
     status_code=202,
-    operation_class=submission(ModelChange, ModelRow, _OF_CHANGES),
+    operation_class=_update,
     summary="Change a deployment",
     tags=["models"],
 )
@@ -87,7 +81,7 @@ async def update_model(request: _Request, submitter: _Submitter) -> Response[Any
 @patch(
     "/model/{model_id:str}/update",
     status_code=202,
-    operation_class=submission(ModelChange, ModelRow, _OF_CHANGES),
+    operation_class=_update,
     summary="Change a deployment",
     tags=["models"],
 )
@@ -99,7 +93,7 @@ async def patch_model(request: _Request, model_id: FromPath[str], submitter: _Su
 @post(
     "/model/delete",
     status_code=202,
-    operation_class=submission(ModelId, ModelDeleted, _OF_CHANGES),
+    operation_class=change(ModelId, Deletion, _OF_ONE),
     summary="Remove a deployment",
     tags=["models"],
 )
@@ -112,7 +106,7 @@ async def delete_model(request: _Request, submitter: _Submitter) -> Response[Any
 @post(
     "/model/block",
     status_code=202,
-    operation_class=submission(ModelIdToBlock, ModelRow, _OF_CHANGES),
+    operation_class=change(ModelIdToBlock, ModelRow, _OF_ONE),
     summary="Take a deployment out of use",
     tags=["models"],
 )
@@ -125,7 +119,7 @@ async def block_model(request: _Request, submitter: _Submitter) -> Response[Any]
 @post(
     "/model/unblock",
     status_code=202,
-    operation_class=submission(ModelIdToBlock, ModelRow, _OF_CHANGES),
+    operation_class=change(ModelIdToBlock, ModelRow, _OF_ONE),
     summary="Put a deployment back to use",
     tags=["models"],
 )
@@ -138,7 +132,7 @@ async def unblock_model(request: _Request, submitter: _Submitter) -> Response[An
 @post(
     "/model/{model_id:str}/rollback",
     status_code=202,
-    operation_class=submission(Rollback, ModelRow, (*_OF_CHANGES, "version_not_found")),
+    operation_class=change(Rollback, ModelRow, (*_OF_ONE, "version_not_found")),
     summary="Make a deployment what it was",
     tags=["models"],
 )

@@ -45,12 +45,12 @@ def check_provider_model(params: Document, errors: list[FieldError]) -> None:
 
 
 def checked_params(params: Document, errors: list[FieldError]) -> Document:
-    """Of a new model; what is null is absent."""
+    """Of a new model."""
     if params.get("model") is None:
         errors.append(FieldError("litellm_params.model", "is required"))
     else:
         check_provider_model(params, errors)
-    return {name: typed(name, value, errors) for name, value in params.items() if value is not None}
+    return {name: typed(name, value, errors) for name, value in params.items()}
 
 
 def typed(name: str, value: Any, errors: list[FieldError]) -> Any:
@@ -83,8 +83,8 @@ def _number(text: str, *, whole: bool) -> int | float | None:
 
 
 def checked_info(info: Document, errors: list[FieldError]) -> Document:
-    """Without what is null or, of ids, empty."""
-    info = {name: value for name, value in info.items() if value is not None}
+    """Without ids that are null or empty."""
+    info = dict(info)
     model_id = info.get("id")
     if isinstance(model_id, int) and not isinstance(model_id, bool):
         info["id"] = model_id = str(model_id)
@@ -96,6 +96,6 @@ def checked_info(info: Document, errors: list[FieldError]) -> Document:
         info.pop("team_id", None)
     elif not isinstance(info["team_id"], str):
         errors.append(FieldError("model_info.team_id", "must be a text"))
-    if "tier" in info and info["tier"] not in _TIERS:
+    if info.get("tier") is not None and info["tier"] not in _TIERS:
         errors.append(FieldError("model_info.tier", "must be free or paid"))
     return info

@@ -27,9 +27,12 @@ M = TypeVar("M")
 class ConfigFile(Generic[M]):
     """Thread safe. ``problem`` says why the file on disk is not the one in use, or is None."""
 
-    def __init__(self, path: str, parse: Callable[[list[Document]], dict[str, M]]) -> None:
+    def __init__(
+        self, path: str, parse: Callable[[list[Document]], dict[str, M]], look_every_s: float = LOOK_EVERY_S
+    ) -> None:
         """``parse`` takes the file and what it includes, and raises ValueError. An empty path means no file."""
         self._parse = parse
+        self._look_every_s = look_every_s
         self._path = _absolute(Path(path)) if path else None
         self._models: dict[str, M] = {}
         self._ids: frozenset[str] = frozenset()
@@ -63,7 +66,7 @@ class ConfigFile(Generic[M]):
             self._looked_at = time.monotonic()
 
     def _is_due(self) -> bool:
-        return time.monotonic() - self._looked_at >= LOOK_EVERY_S
+        return time.monotonic() - self._looked_at >= self._look_every_s
 
     def _read(self, path: Path) -> None:
         # Also what a broken attempt came to look at: mending it must be seen, wherever it is mended.

@@ -31,6 +31,7 @@ _FIELDS = Model.__struct_fields__
 _COLUMNS = (*_FIELDS, "revision")
 _is_one_of_these = model.c.model_id == func.any(bindparam("model_ids", type_=ARRAY(Text)))
 
+_is_one_of_these = model.c.model_id == func.any(bindparam("model_ids", type_=ARRAY(Text)))
 _shown_name = func.coalesce(model.c.public_name, model.c.model_name)
 _SORT_KEYS: dict[str, ColumnElement[Any]] = {
     "model_name": _shown_name,
@@ -172,8 +173,10 @@ def save() -> Insert:
     return statement.on_conflict_do_update(index_elements=[model.c.model_id], set_=replaced)
 
 
-def remove(model_ids: list[str]) -> Delete:
-    return delete(model).where(_is_one_of(model_ids))
+@cache
+def remove() -> Delete:
+    """Parameter: ``model_ids``."""
+    return delete(model).where(_is_one_of_these)
 
 
 def from_row(row: AnyRow) -> Model:
@@ -215,10 +218,6 @@ def revision_from_row(row: AnyRow) -> ModelRevision:
     return ModelRevision(**fields_of(row))
 
 
-def _is_one_of(model_ids: list[str], name: str = "model_ids") -> ColumnElement[bool]:
-    return model.c.model_id == func.any(bindparam(name, model_ids, type_=ARRAY(Text)))
-
-
 def _narrowed(statement: Selection, wanted: ListFilter) -> Selection:
     conditions: list[ColumnElement[bool]] = [true()]
     if wanted.search:
@@ -235,7 +234,8 @@ def _narrowed(statement: Selection, wanted: ListFilter) -> Selection:
     if wanted.wildcard_only:
         conditions.append(_shown_name.like("%*%"))
     if wanted.hidden_ids:
-        conditions.append(not_(_is_one_of(list(wanted.hidden_ids), "hidden_ids")))
+        hidden = bindparam("hidden_ids", list(wanted.hidden_ids), type_=ARRAY(Text))
+        conditions.append(not_(model.c.model_id == func.any(hidden)))
     if wanted.access_group is not None:
         conditions.append(model.c.model_info["access_groups"].contains([wanted.access_group]))
     return statement.where(*conditions)

@@ -126,11 +126,12 @@ model = Table(
     Index("ix_model_created_at_model_id", "created_at", "model_id"),
     Index("ix_model_updated_at_model_id", "updated_at", "model_id"),
     Index("ix_model_shown_name", text("coalesce(public_name, model_name)"), "model_id"),
-    Index(
-        "ix_model_search",
-        text("(lower(coalesce(public_name, model_name))) gin_trgm_ops"),
-        postgresql_using="gin",
-    ),
+)
+Index(
+    "ix_model_search",
+    func.lower(func.coalesce(model.c.public_name, model.c.model_name)).label("shown_name"),
+    postgresql_using="gin",
+    postgresql_ops={"shown_name": "gin_trgm_ops"},
 )
 
 audit_entry = Table(

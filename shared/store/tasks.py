@@ -86,7 +86,7 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     submitted_by: str
     origin: Origin
     has_callback: bool
-    is_cancelled: bool
+    is_cancelled: bool = False
     attempt: int
     has_followers: bool = False
 

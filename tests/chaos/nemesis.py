@@ -111,6 +111,8 @@ class Nemesis:
         key = f"probe-{len(self.faults)}"
         self.probes.append(key)
         while time.monotonic() - began_at < RECOVERY_DEADLINE_S:
+            for part in self._fleet.parts.values():
+                part.revive()
             with contextlib.suppress(httpx.HTTPError, psycopg.Error), self._fleet.client() as http:
                 headers = {"Idempotency-Key": key, "Prefer": "wait=5"}
                 answer = http.post("/model/new", json=a_model(key, model_id=key), headers=headers, timeout=8)

@@ -144,6 +144,8 @@ def test_ncecere_creates_reads_patches_and_deletes(ncecere: Client) -> None:
         "thinking": {"type": "enabled", "budget_tokens": 1024},
     }
     info = {"id": model_id, "db_model": True, "base_model": "gpt-4o", "tier": "free", "mode": "chat"}
+    shared = {"credential_name": "shared", "credential_info": {}, "credential_values": {"api_key": "sk-shared"}}
+    _ok(ncecere.post("/credentials", shared))
     created = _ok(ncecere.post("/model/new", {"model_name": "tf", "litellm_params": params, "model_info": info}))
     assert created["model_info"]["id"] == model_id
 

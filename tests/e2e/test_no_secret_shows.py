@@ -150,7 +150,8 @@ def test_in_headers_that_are_refused(fleet: Fleet) -> None:
 def test_in_what_is_refused_because_it_exists(fleet: Fleet) -> None:
     body = a_model("exists", model_id="exists", **_secrets(fleet))
     assert fleet.submit(body, prefer="wait=30").status_code == 200
-    assert _answered(fleet, conflict := fleet.submit(body)) == []
+    other = {**body, "model_name": "another"}
+    assert _answered(fleet, conflict := fleet.submit(other)) == []
     assert conflict.status_code == 409
 
 

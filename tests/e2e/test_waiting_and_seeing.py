@@ -193,7 +193,7 @@ def test_probes_need_no_key(fleet: Fleet) -> None:
         assert (alive.status_code, "I'm alive!" in alive.text) == (200, True)
     ready = until(lambda: _ready(fleet))
     assert (ready["status"], ready["db"]) == ("healthy", "connected")
-    assert ready["parts"] == {"database": "ready", "worker": "ready", "redis": "ready"}
+    assert ready["parts"] == dict.fromkeys(("database", "worker", "redis", "config_file"), "ready")
 
 
 def test_the_document_of_the_api_is_there_with_its_page(fleet: Fleet) -> None:

@@ -71,6 +71,8 @@ class Part:
         self.log = folder / f"{name}.log"
         self._argv = (str(POINTSMAN), *arguments)
         self._process: Process | None = None
+        self._environment: Mapping[str, str] = {}
+        self._is_wanted = False
         self._frozen: list[psutil.Process] = []
 
     @property
@@ -93,21 +95,30 @@ class Part:
             # Since Python 3.12: forking beside a test's threads. Only exec follows the fork.
             warnings.simplefilter("ignore", DeprecationWarning)
             self._process = Process(Program(self.name, self._argv, environment), self.log)
+        self._environment, self._is_wanted = environment, True
+
+    def revive(self) -> None:
+        """As every supervisor does: what ended by itself is started again. Celery ends so on some broker faults."""
+        if self._is_wanted and not self.is_running:
+            self.start(self._environment)
 
     def stop(self) -> None:
         """In good order, as a deploy would."""
+        self._is_wanted = False
         self.thaw()
         if self._process is not None:
             self._process.end()
 
     def kill(self) -> None:
         """It and its children, at once."""
+        self._is_wanted = False
         if self._process is not None:
             self._process.kill()
         self._frozen = []
 
     def kill_parent_only(self) -> None:
         """Its children are left to find out."""
+        self._is_wanted = False
         orphans = self.children()
         psutil.Process(self.pid).kill()
         psutil.wait_procs(orphans, timeout=DEADLINE_S)
@@ -304,6 +315,8 @@ class Fleet:
         return tasks
 
     def _task_if_ended(self, task_id: str) -> dict[str, Any] | None:
+        for part in self.parts.values():
+            part.revive()
         try:
             response = self.http.get(f"/tasks/{task_id}", params={"wait": _WAIT_S})
         except httpx.TransportError:

@@ -187,7 +187,20 @@ async def test_an_id_that_is_stored_is_refused(
 ) -> None:
     await accepted(client, a_model(info={"id": "taken"}))
     assert Side(engine, keyring).applier.apply_due().task_ids
-    assert problem_of(await client.post("/model/new", json=a_model(info={"id": "taken"}))) == (409, "model_exists")
+    response = await client.post("/model/new", json=a_model("another", info={"id": "taken"}))
+    assert problem_of(response) == (409, "model_exists")
+    assert len(tasks_in(database)) == 1
+
+
+async def test_the_same_submission_once_it_is_stored_is_the_same_task(
+    client: httpx.AsyncClient, engine: Engine, keyring: Keyring, database: Database
+) -> None:
+    """The retry of a client whose first answer was lost."""
+    first = await accepted(client, a_model(info={"id": "mine"}))
+    assert Side(engine, keyring).applier.apply_due().task_ids
+    again = await client.post("/model/new", json=a_model(info={"id": "mine"}))
+    assert again.json()["task_id"] == first.json()["task_id"]
+    assert again.headers["idempotency-replayed"] == "true"
     assert len(tasks_in(database)) == 1
 
 

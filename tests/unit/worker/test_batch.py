@@ -4,12 +4,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from shared.domain.decision import ObjectRef
+from shared.domain.decision import Installation, ObjectRef
 from shared.domain.models import CreateModel
 from shared.domain.problems import Poisoned
 from shared.domain.rights import MASTER
 from shared.encryption.keyring import Keyring, new_key
 from shared.encryption.sealing import Binding, seal_document
+from shared.operations import command_from
 from shared.outbox.routing import Routes
 from shared.runtime.clock import new_id
 from shared.store.tasks import Claimed, Origin
@@ -41,25 +42,30 @@ def a_claimed(model_id: str = "m-1", *, name: str = "gpt", has_callback: bool = 
 
 def a_batch(*tasks: Claimed, slack: bool = False) -> Batch:
     objects = dict.fromkeys(ObjectRef(task.object_type, task.object_id) for task in tasks)
-    return Batch(objects, NOW, KEYRING, Routes(slack=slack))
+    return Batch(objects, NOW, KEYRING, Routes(slack=slack), Installation())
+
+
+def decide(batch: Batch, *tasks: Claimed) -> None:
+    batch.decide(tasks, {task.task_id: command_from(task.operation, task.command) for task in tasks})
 
 
 def decided(*tasks: Claimed, slack: bool = False) -> Batch:
     batch = a_batch(*tasks, slack=slack)
-    batch.decide(tasks)
+    decide(batch, *tasks)
     return batch
 
 
 def test_each_task_is_decided_on_what_the_one_before_left() -> None:
     batch = decided(a_claimed(name="first"), a_claimed(name="second"))
     assert [ending.status for ending in batch.endings] == ["succeeded", "failed"]
-    assert batch.state_of(ObjectRef("model", "m-1")).model_name == "first"
+    assert batch.changed_of("model")["m-1"][0].model_name == "first"
     assert batch.change_count == 1
 
 
 def test_each_change_has_a_number_of_its_own() -> None:
     batch = decided(a_claimed("a"), a_claimed("a"), a_claimed("b"), a_claimed("c"))
-    assert {ref.object_id: number for ref, number in batch.changed.items()} == {"a": 1, "b": 2, "c": 3}
+    numbers = {model_id: number for model_id, (_, number) in batch.changed_of("model").items()}
+    assert numbers == {"a": 1, "b": 2, "c": 3}
 
 
 def test_every_task_has_one_entry_and_one_end() -> None:
@@ -81,7 +87,7 @@ def test_rights_are_judged_again() -> None:
     principal = {"user_id": "u", "role": "internal_user", "key_id": "k"}
     batch = decided(a_claimed(principal=principal))
     assert (batch.endings[0].problem or {})["code"] == "not_permitted"
-    assert batch.changed == {}
+    assert batch.changed_of("model") == {}
 
 
 def test_nobody_is_told_unless_somebody_wants_to_know() -> None:
@@ -107,14 +113,14 @@ def test_no_secret_leaves_a_batch_but_sealed_in_its_object() -> None:
     said = msgspec.json.encode([batch.entries, batch.events, batch.endings])
     assert CANARY.encode() not in said
     assert b"api_key" not in msgspec.json.encode([ending.result for ending in batch.endings])
-    assert CANARY.encode() not in msgspec.json.encode(batch.state_of(ObjectRef("model", "m-1")))
+    assert CANARY.encode() not in msgspec.json.encode(batch.changed_of("model")["m-1"][0])
 
 
 @pytest.mark.parametrize("command", [None, {}, [], "x", {"operation": "model.create"}])
 def test_a_command_that_cannot_be_read_breaks_the_batch_off(command: Any) -> None:
     task = a_claimed(command=command)
     with pytest.raises(msgspec.ValidationError):
-        a_batch(task).decide([task])
+        decide(a_batch(task), task)
 
 
 def test_such_a_task_can_be_ended_with_a_problem() -> None:

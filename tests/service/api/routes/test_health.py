@@ -30,7 +30,7 @@ async def test_a_process_that_runs_is_alive(client: httpx.AsyncClient, path: str
 
 
 async def test_with_all_parts_it_is_ready(client: httpx.AsyncClient) -> None:
-    ready = {"database": "ready", "worker": "ready", "redis": "ready"}
+    ready = {"database": "ready", "worker": "ready", "redis": "ready", "config_file": "ready"}
     assert await readiness(client) == (200, "healthy", ready)
     assert (await client.get("/health/readiness")).json()["db"] == "connected"
 

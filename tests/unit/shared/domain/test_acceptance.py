@@ -5,13 +5,13 @@ import pytest
 from shared.domain.acceptance import Known, Submission
 from shared.domain.decision import ObjectRef
 from shared.domain.problems import IdempotencyKeyReused, ModelExists
-from shared.domain.tasks import Line, OpenTask
+from shared.domain.tasks import Line, Lines, OpenTask
 
 REF = ObjectRef("model", "m-1")
 
 
-def must_not_exist(line: Line) -> None:
-    if line.will_exist():
+def must_not_exist(lines: Lines) -> None:
+    if lines[REF].will_exist():
         raise ModelExists("m-1")
 
 
@@ -21,7 +21,7 @@ def a_submission(
     key: str | None = None,
     digest: str = "same",
     user: str = "u-1",
-    check: Callable[[Line], None] = must_not_exist,
+    check: Callable[[Lines], None] = must_not_exist,
 ) -> Submission:
     return Submission(
         task=OpenTask(task_id=task_id, operation="model.create", digest=digest, submitted_by=user),

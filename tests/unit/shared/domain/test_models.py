@@ -5,7 +5,7 @@ import msgspec
 import pytest
 
 from shared.domain import models
-from shared.domain.decision import Context
+from shared.domain.decision import Context, Installation
 from shared.domain.models import CreateModel
 from shared.domain.problems import ModelExists, TeamNotFound
 from shared.domain.rights import MASTER
@@ -62,15 +62,15 @@ def test_a_model_that_exists_is_not_created_again() -> None:
 
 
 def test_a_creation_touches_its_model_only() -> None:
-    assert models.touched_by_create(a_command()) == (models.ref("m-1"),)
+    assert models.touched(a_command()) == (models.ref("m-1"),)
 
 
 def test_what_is_known_to_be_impossible_is_refused_when_accepting() -> None:
     with pytest.raises(ModelExists):
-        models.check_create(a_command(), Line(is_stored=True))
+        models.check_create(a_command(), {models.ref("m-1"): Line(is_stored=True)}, Installation())
     with pytest.raises(TeamNotFound):
-        models.check_create(a_command(team_id="t"), Line(is_stored=False))
-    models.check_create(a_command(), Line(is_stored=False))
+        models.check_create(a_command(team_id="t"), {models.ref("m-1"): Line(is_stored=False)}, Installation())
+    models.check_create(a_command(), {models.ref("m-1"): Line(is_stored=False)}, Installation())
 
 
 def test_a_command_can_be_read_again_from_its_row() -> None:

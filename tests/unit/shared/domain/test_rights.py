@@ -14,7 +14,19 @@ def a_principal(role: Role) -> Principal:
 
 
 ALLOWED = {
-    "model.create": {("proxy_admin", "own"), ("proxy_admin", "other")},
+    **{
+        f"model.{verb}": {("proxy_admin", "own"), ("proxy_admin", "other")}
+        for verb in ("create", "update", "delete", "block", "unblock", "rollback")
+    },
+    **{
+        f"credential.{verb}": {("proxy_admin", "own"), ("proxy_admin", "other")}
+        for verb in ("create", "update", "delete")
+    },
+    **{
+        f"task.{verb}": {("proxy_admin", "own"), ("proxy_admin", "other"), ("internal_user", "own")}
+        for verb in ("cancel", "retry")
+    },
+    "credential.read": {(role, relation) for role in ("proxy_admin", "proxy_admin_viewer") for relation in RELATIONS},
     "model.read": {(role, relation) for role in ("proxy_admin", "proxy_admin_viewer") for relation in RELATIONS},
     "audit.read": {(role, relation) for role in ("proxy_admin", "proxy_admin_viewer") for relation in RELATIONS},
     "task.read": {
