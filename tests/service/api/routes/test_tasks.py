@@ -204,9 +204,12 @@ async def test_a_stream_too_many_is_turned_away(a_settings: SettingsBuilder) -> 
         waiting = asyncio.create_task(client.get(f"/tasks/{task_id}", params={"wait": 60}))
 
         async def is_turned_away() -> httpx.Response | None:
-            """A stream that is let in goes on for ever."""
+            """A stream that is let in goes on for ever, and then it is the one who waits that is turned away."""
+            nonlocal waiting
+            if waiting.done():
+                waiting = asyncio.create_task(client.get(f"/tasks/{task_id}", params={"wait": 60}))
             with contextlib.suppress(TimeoutError):
-                response = await asyncio.wait_for(client.get(f"/tasks/{task_id}/events"), 0.1)
+                response = await asyncio.wait_for(client.get(f"/tasks/{task_id}/events"), 1)
                 return response if response.status_code == 429 else None
 
         response = await until(is_turned_away)
