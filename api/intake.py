@@ -67,6 +67,13 @@ class Intake:
 
     async def _flush(self, group: list[tuple[Request, asyncio.Future[str]]]) -> None:
         try:
+            await self._settle(group)
+        except Exception as error:  # noqa: BLE001  (a bug, which must not leave anybody waiting for an answer)
+            _log.error("intake.broke_off", error=type(error).__name__, submissions=len(group))
+            _tell(group, [error] * len(group))
+
+    async def _settle(self, group: list[tuple[Request, asyncio.Future[str]]]) -> None:
+        try:
             outcomes = await or_on_a_new_connection(lambda: self._commit([request for request, _ in group]))
         except (SQLAlchemyError, OSError) as error:
             if isinstance(error, DBAPIError) and not is_transient(error) and len(group) > 1:
@@ -79,13 +86,7 @@ class Intake:
         reach("intake.after_commit")
         self._ring_for(group, outcomes)
         reach("intake.after_ring")
-        for (_, future), outcome in zip(group, outcomes, strict=True):
-            if future.cancelled():
-                continue
-            if isinstance(outcome, str):
-                future.set_result(outcome)
-            else:
-                future.set_exception(outcome)
+        _tell(group, outcomes)
 
     def _ring_for(self, group: Sequence[tuple[Request, Any]], outcomes: Sequence[str | Exception]) -> None:
         own = [
@@ -106,6 +107,17 @@ class Intake:
             outcomes = await _insert(connection, requests, await _known(connection, contested))
             reach("intake.before_commit")
         return outcomes
+
+
+def _tell(group: Sequence[tuple[Request, asyncio.Future[str]]], outcomes: Sequence[str | Exception]) -> None:
+    """Answers whoever still waits."""
+    for (_, future), outcome in zip(group, outcomes, strict=True):
+        if future.done():
+            continue
+        if isinstance(outcome, str):
+            future.set_result(outcome)
+        else:
+            future.set_exception(outcome)
 
 
 async def _insert(connection: AsyncConnection, requests: list[Request], known: Known) -> list[str | Exception]:

@@ -168,7 +168,6 @@ def test_a_killed_child_is_started_again(stack: Stack, name: str) -> None:
     assert _add_model(stack, "after").status_code == 200, stack.told
 
 
-@_on_one_stack
 def test_a_worker_that_takes_no_work_is_replaced(start: StartStack) -> None:
     stack = start(environment={"POINTSMAN_STALL_AFTER": "1"}).wait_until_ready()
     idle = stack.pids()["worker-apply"]
@@ -187,6 +186,7 @@ def test_a_worker_that_takes_no_work_is_replaced(start: StartStack) -> None:
     wait_until(has_ended, lambda: stack.told)
 
 
+@_on_one_stack
 def test_a_folder_in_use_is_refused(stack: Stack) -> None:
     second = Stack(stack.data_dir)
     assert second.wait_until_ended() == 78
