@@ -15,6 +15,7 @@ from shared.encryption.keyring import Keyring, Unreadable
 from shared.encryption.sealing import Binding, open_text, seal_text
 from shared.outbox import schedule, slack
 from shared.outbox.webhook import new_secret
+from shared.runtime.failpoints import reach
 from shared.runtime.settings import Secret
 from shared.store import outbox
 from shared.store.outbox import Attempt, DueDelivery
@@ -59,10 +60,13 @@ class Deliverer:
             due = _lease(connection)
         if due is None:
             return None
+        reach("deliver.after_lease")
         started_at = self._clock()
         outcome = self._attempt(due, started_at)
+        reach("deliver.after_send")
         with self._engine.begin() as connection:
             self._record(connection, due, started_at, outcome)
+        reach("deliver.after_record")
         return due.delivery_id
 
     def is_anything_due(self) -> bool:

@@ -12,6 +12,9 @@ Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 OPEN: tuple[Status, ...] = ("queued", "running")
 ENDED: tuple[Status, ...] = ("succeeded", "failed", "cancelled")
 
+NO_PROGRESS = "no progress on due work"
+"""What readiness says of workers while tasks are due and none has ended for long."""
+
 # Operations whose tasks are long: the drain leaves them alone, and they are carried out chunk by chunk.
 # With the line of each, by which the open ones are found.
 CHORES: dict[str, str] = {"encryption.rotate": "encryption/keyring"}

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine
 from shared.domain.decision import Decision
 from shared.domain.problems import Refusal
 from shared.domain.rights import Principal, authorise
+from shared.runtime.failpoints import reach
 from shared.store import chores, tasks
 from shared.store.chores import ClaimedChore
 from shared.store.engines import is_transient
@@ -71,6 +72,7 @@ class Chores:
         begun = self._begin()
         if begun is None:
             return False
+        reach("chore.after_lease")
         task_id, version = begun
         until = time.monotonic() + for_s
         while version is not None:
@@ -104,6 +106,7 @@ class Chores:
         version_now, applied = unless_broken_off(
             lambda: self._chunk(task_id, version), lambda error: self._broke_off(task_id, version, error)
         )
+        reach("chore.after_chunk")
         if applied.task_ids:
             self._told(applied)
         return version_now
@@ -126,6 +129,7 @@ class Chores:
             kept = chores.keep_place(task_id, step.cursor, step.progress, LEASE_S)
             version = connection.execute(kept).scalar_one()
             decision = step.decision
+            reach("chore.before_commit")
             if decision is None:
                 return version, Applied(task_ids=[task_id], delivery_ids=[])
             return None, self._applier.end(connection, task, lambda batch, claimed: batch.succeed(claimed, decision))
