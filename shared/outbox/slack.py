@@ -17,6 +17,8 @@ MAX_KINDS: Final = 10
 MAX_NAMES: Final = 5
 
 _NAME_CHARS: Final = 60
+# Unicode's categories: control, format, unassigned, private and surrogate; line and paragraph separators.
+_UNREADABLE: Final = ("C", "Zl", "Zp")
 _ESCAPES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _TITLES: Final = {
     "model.created": "Model added",
@@ -100,7 +102,7 @@ def _shown(value: object, limit: int = MAX_VALUE_CHARS) -> str:
     shown: list[str] = []
     room = limit - 1
     for char in str(value):
-        piece = _ESCAPES.get(char) or (" " if unicodedata.category(char).startswith("C") else char)
+        piece = _ESCAPES.get(char) or (" " if unicodedata.category(char).startswith(_UNREADABLE) else char)
         room -= len(piece)
         if room < 0:
             return "".join(shown) + "…"

@@ -144,6 +144,7 @@ def test_frozen_children_of_a_killed_supervisor_are_ended_by_the_next_start(star
 
 def test_pool_processes_whose_worker_was_killed_too_are_ended_by_the_next_start(start: StartStack) -> None:
     stack = start().wait_until_ready()
+    assert _add_model(stack, "proof that the pool is there").status_code == 200
     worker = psutil.Process(stack.pids()["worker-apply"])
     pool = worker.children()
     assert pool

@@ -24,6 +24,8 @@ DEADLINE_S: Final = 15.0
 MAX_READ_BYTES: Final = 64 * 1024
 MAX_EXCERPT_BYTES: Final = 1024
 
+# Unicode's categories: control, format, unassigned, private and surrogate; line and paragraph separators.
+_UNREADABLE: Final = ("C", "Zl", "Zp")
 _SECONDS: Final = re.compile(r"[0-9]{1,9}(\.[0-9]+)?")
 
 
@@ -104,9 +106,9 @@ def _start_of(stream: Iterable[bytes]) -> bytes:
 
 
 def _readable(start: bytes) -> str:
-    """Control, formatting and unassigned characters become blanks: they could forge log lines or turn text around."""
+    """Line breaks, control and formatting characters become blanks: they could forge log lines or turn text around."""
     text = start.decode("utf-8", "replace")
-    return "".join(" " if unicodedata.category(char).startswith("C") else char for char in text).strip()
+    return "".join(" " if unicodedata.category(char).startswith(_UNREADABLE) else char for char in text).strip()
 
 
 def _retry_after_s(headers: Iterable[tuple[bytes, bytes]]) -> float | None:

@@ -149,4 +149,4 @@ def test_the_largest_message_is_far_from_slacks_limit() -> None:
 def test_no_text_can_hold_markup_or_a_line_break(event_type: str, data: dict[str, str]) -> None:
     for shown in (message(event_type, data), digest([(event_type, data)] * 3)):
         assert size(shown) < MAX_MESSAGE_CHARS
-        assert not any(char in text for text in texts(shown) for char in "<>\n\r\u202e")
+        assert not any(char in text for text in texts(shown) for char in "<>\n\r\u202e\u2028")

@@ -1,0 +1,483 @@
+"""A whole Pointsman for a test: the real processes against real servers, each of which may be killed or frozen.
+
+Afterwards ``check_invariants`` sees that whatever the test did, nothing was lost, doubled or shown.
+"""
+
+import contextlib
+import os
+import secrets
+import socket
+import sys
+import time
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import unquote, urlsplit
+
+import httpx
+import psutil
+import psycopg
+import pytest
+import redis
+from psycopg.rows import dict_row
+from sqlalchemy import create_engine, make_url
+
+from cli.stack.processes import Process, Program
+from shared.audit import chain
+from shared.audit.entries import AuditEntry
+from shared.encryption.keyring import new_key
+from shared.store import audit
+from tests.support.monitor import Monitor
+from tests.support.servers import PostgresServer, Server, ValkeyServer, start_postgres, start_valkey
+
+API, APPLY, DELIVER, SCHEDULE = "api", "worker-apply", "worker-deliver", "schedule"
+PARTS: Final = {
+    API: ("api",),
+    APPLY: ("worker", "--queues", "apply"),
+    DELIVER: ("worker", "--queues", "deliver"),
+    SCHEDULE: ("schedule",),
+}
+
+DEADLINE_S: Final = 60.0
+"""How long a test waits for what must come. Generous: it is only ever spent by a test that fails."""
+
+_POLL_S: Final = 0.02
+_WAIT_S: Final = 10
+_POINTSMAN: Final = Path(sys.executable).with_name("pointsman")
+_ENVIRONMENT: Final = {
+    "POINTSMAN_LOG_FORMAT": "json",
+    "POINTSMAN_SWEEP_INTERVAL": "0.5",
+    "POINTSMAN_WEBHOOK_ALLOW": "127.0.0.0/8",
+    "POINTSMAN_WEBHOOK_SCHEDULE": "0.1,0.2,0.3",
+}
+
+
+def until(condition: Callable[[], Any], explain: Callable[[], str] = lambda: "it never came true") -> Any:
+    """The first true value of the condition. Fails at the deadline with what ``explain`` says."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not (value := condition()):
+        assert time.monotonic() < deadline, explain()
+        time.sleep(_POLL_S)
+    return value
+
+
+class Part:
+    """One of Pointsman's processes; it can be ended in several ways and started again."""
+
+    def __init__(self, name: str, arguments: Iterable[str], folder: Path) -> None:
+        self.name = name
+        self.log = folder / f"{name}.log"
+        self._argv = (str(_POINTSMAN), *arguments)
+        self._process: Process | None = None
+        self._frozen: list[psutil.Process] = []
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.exit_code() is None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, f"{self.name} was never started"
+        return self._process.pid
+
+    @property
+    def logged(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+
+    def start(self, environment: Mapping[str, str]) -> None:
+        assert not self.is_running, f"{self.name} runs already"
+        self._frozen = []
+        with warnings.catch_warnings():
+            # Since Python 3.12: forking beside a test's threads. Only exec follows the fork.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._process = Process(Program(self.name, self._argv, environment), self.log)
+
+    def stop(self) -> None:
+        """In good order, as a deploy would."""
+        self.thaw()
+        if self._process is not None:
+            self._process.end()
+
+    def kill(self) -> None:
+        """It and its children, at once."""
+        if self._process is not None:
+            self._process.kill()
+        self._frozen = []
+
+    def kill_parent_only(self) -> None:
+        """Its children are left to find out."""
+        orphans = self.children()
+        psutil.Process(self.pid).kill()
+        psutil.wait_procs(orphans, timeout=DEADLINE_S)
+        until(lambda: not self.is_running)
+
+    def freeze(self) -> None:
+        """As a stalled machine: connections stay open and nothing moves."""
+        leader = psutil.Process(self.pid)
+        self._frozen = [leader, *leader.children(recursive=True)]
+        for process in self._frozen:
+            process.suspend()
+
+    def thaw(self) -> None:
+        for process in self._frozen:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
+        self._frozen = []
+
+    def children(self) -> list[psutil.Process]:
+        return psutil.Process(self.pid).children(recursive=True)
+
+
+class Fleet:
+    """One of each process, and its servers, from entering to leaving the context."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+        self.folder = folder
+        self.logs = folder / "logs"
+        self.master_key = "sk-" + secrets.token_urlsafe(24)
+        self.parts = {name: Part(name, arguments, self.logs) for name, arguments in PARTS.items()}
+        self._more = dict(environment or {})
+        self._port = free_port()
+        self._canaries: dict[str, str] = {}
+        self._opened = contextlib.ExitStack()
+        self.postgres: PostgresServer
+        self.valkey: ValkeyServer
+        self.environment: dict[str, str] = {}
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as opened:
+            self.logs.mkdir(parents=True)
+            self.postgres = start_postgres(self.folder / "postgres")
+            opened.callback(self.postgres.stop)
+            self.valkey = start_valkey(self.folder / "valkey")
+            opened.callback(self.valkey.stop)
+            monitor = Monitor(_socket_of(self.valkey), self.logs / "monitor").start()
+            opened.callback(monitor.close)
+            self.environment = self._environment()
+            self.http = opened.enter_context(self.client())
+            opened.callback(self._end_parts)
+            self._migrate()
+            self.make_whole()
+            self._opened = opened.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._opened.close()
+
+    def _environment(self) -> dict[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("POINTSMAN_")}
+        return {
+            **inherited,
+            **_ENVIRONMENT,
+            "PYTHONUNBUFFERED": "1",
+            "POINTSMAN_DATABASE_URL": self.postgres.url,
+            "POINTSMAN_REDIS_URL": self.valkey.url,
+            "POINTSMAN_MASTER_KEY": self.master_key,
+            "POINTSMAN_ENCRYPTION_KEYS": new_key("test"),
+            "POINTSMAN_LISTEN": f"127.0.0.1:{self._port}",
+            **self._more,
+        }
+
+    def _migrate(self) -> None:
+        migrate = Part("migrate", ("migrate",), self.logs)
+        migrate.start(self.environment)
+        until(lambda: not migrate.is_running)
+        assert not migrate.logged, migrate.logged
+
+    def _end_parts(self) -> None:
+        for part in self.parts.values():
+            part.kill()
+
+    # --- processes ---
+
+    def start(self, name: str, **environment: str) -> Part:
+        """Start a part that is not running; the variables hold for this run only."""
+        part = self.parts[name]
+        part.start({**self.environment, **environment})
+        if name == API:
+            until(self.is_alive, lambda: self.told)
+        return part
+
+    def stop(self, *names: str) -> None:
+        for name in names:
+            self.parts[name].stop()
+
+    @contextlib.contextmanager
+    def another(self, like: str) -> Generator[Part]:
+        """Meanwhile one process more of a kind."""
+        name = f"another {like}"
+        part = self.parts[name] = Part(name, PARTS[like], self.logs)
+        part.start(self.environment)
+        try:
+            yield part
+        finally:
+            part.stop()
+            del self.parts[name]
+
+    @contextlib.contextmanager
+    def without(self, *names: str) -> Generator[None]:
+        """The named parts are stopped meanwhile, and started again afterwards."""
+        self.stop(*names)
+        yield
+        for name in names:
+            self.start(name)
+
+    @contextlib.contextmanager
+    def away(self, server: Server) -> Generator[None]:
+        """The server is stopped meanwhile, and started again afterwards."""
+        server.stop()
+        try:
+            yield
+        finally:
+            server.restart()
+
+    @contextlib.contextmanager
+    def frozen(self, server: Server) -> Generator[None]:
+        server.freeze()
+        try:
+            yield
+        finally:
+            server.thaw()
+
+    def make_whole(self) -> None:
+        """Whatever a test ended or froze runs again."""
+        for part in self.parts.values():
+            part.thaw()
+            if not part.is_running:
+                part.start(self.environment)
+        until(self.is_alive, lambda: self.told)
+
+    def is_alive(self) -> bool:
+        try:
+            return self.http.get("/health/liveliness").status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    @property
+    def told(self) -> str:
+        """The end of every log, for the message of a failing test."""
+        return "\n".join(f"--- {part.name}:\n{part.logged[-2500:]}" for part in self.parts.values())
+
+    # --- HTTP ---
+
+    def client(self, **options: Any) -> httpx.Client:
+        """Speaks with the master key."""
+        headers = {"Authorization": f"Bearer {self.master_key}"}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=40, trust_env=False, **options)
+
+    def submit(self, body: dict[str, Any], **headers: str) -> httpx.Response:
+        """POST /model/new. Headers are named with underscores."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.http.post("/model/new", json=body, headers=named)
+
+    def accepted(self, body: dict[str, Any], **headers: str) -> str:
+        """The id of the task that the submission was accepted as."""
+        response = self.submit(body, **headers)
+        assert response.status_code == 202, response.text
+        return response.json()["task_id"]
+
+    def ended(self, task_id: str) -> dict[str, Any]:
+        """The task once it has ended, however long the servers are away meanwhile."""
+        return until(lambda: self._task_if_ended(task_id), lambda: f"task {task_id} never ended\n{self.told}")
+
+    def all_succeed(self, task_ids: Iterable[str]) -> list[dict[str, Any]]:
+        tasks = [self.ended(task_id) for task_id in task_ids]
+        assert {task["status"] for task in tasks} <= {"succeeded"}, self.told
+        return tasks
+
+    def _task_if_ended(self, task_id: str) -> dict[str, Any] | None:
+        try:
+            response = self.http.get(f"/tasks/{task_id}", params={"wait": _WAIT_S})
+        except httpx.TransportError:
+            return None
+        if response.status_code == 503:
+            return None
+        task = response.raise_for_status().json()
+        return task if task["finished_at"] else None
+
+    def models(self) -> dict[str, dict[str, Any]]:
+        """What GET /model/info says, by model id."""
+        data = self.http.get("/model/info").raise_for_status().json()["data"]
+        return {entry["model_info"]["id"]: entry for entry in data}
+
+    def audit(self, **filters: str) -> list[dict[str, Any]]:
+        """All entries that GET /audit lists, oldest first."""
+        entries: list[dict[str, Any]] = []
+        for page in range(1, 1000):
+            response = self.http.get("/audit", params={**filters, "page": page, "page_size": 100}).raise_for_status()
+            entries += response.json()["audit_logs"]
+            if page >= response.json()["total_pages"]:
+                break
+        return entries[::-1]
+
+    # --- PostgreSQL ---
+
+    @contextlib.contextmanager
+    def database(self, **options: Any) -> Generator[psycopg.Connection[dict[str, Any]]]:
+        url = make_url(self.postgres.url).render_as_string(hide_password=False)
+        with psycopg.connect(url, row_factory=dict_row, application_name="a test", **options) as connection:
+            yield connection
+
+    def select(self, query: str, *values: Any) -> list[dict[str, Any]]:
+        with self.database() as connection:
+            return connection.execute(query, values).fetchall()  # pyright: ignore[reportArgumentType]
+
+    @contextlib.contextmanager
+    def held_before_commit(self) -> Generator[None]:
+        """Whoever applies now comes as far as the last lock before its commit, and waits there."""
+        with self.database() as connection:
+            connection.execute("SELECT 1 FROM head FOR UPDATE")
+            yield
+            connection.rollback()
+
+    def waits_before_commit(self) -> bool:
+        return bool(self._workers_backends("wait_event_type = 'Lock'"))
+
+    def is_stuck_in_transaction(self) -> bool:
+        return bool(self._workers_backends("state = 'idle in transaction'"))
+
+    def _workers_backends(self, condition: str) -> list[dict[str, Any]]:
+        return self.select(
+            "SELECT pid FROM pg_stat_activity WHERE application_name = 'pointsman-worker' AND " + condition
+        )
+
+    def chain(self) -> tuple[list[AuditEntry], tuple[int, str]]:
+        """The audit log and its head, as they are stored."""
+        entries: list[AuditEntry] = []
+        engine = create_engine(make_url(self.postgres.url).set(drivername="postgresql+psycopg"))
+        with engine.begin() as connection:
+            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            while rows := connection.execute(audit.in_order(len(entries))).all():
+                entries += [audit.from_row(row) for row in rows]
+            head = connection.exec_driver_sql("SELECT position, hash FROM head").one()
+        engine.dispose()
+        return entries, (head[0], head[1])
+
+    # --- Redis ---
+
+    @contextlib.contextmanager
+    def redis(self) -> Generator[redis.Redis]:
+        with contextlib.closing(redis.Redis.from_url(self.valkey.url)) as client:
+            yield client
+
+    # --- secrets ---
+
+    def canary(self, where: str) -> str:
+        """A value that must never be seen; ``where`` says in the message of a failing test where it was put."""
+        value = "sk-canary" + secrets.token_hex(12)
+        self._canaries[value] = where
+        return value
+
+    def dumps(self) -> Iterator[tuple[str, str]]:
+        """Everything that was written down, in pieces with names: tables, Redis keys and traffic, logs, the audit."""
+        yield from self._tables()
+        yield "keys of Redis", self._redis_keys()
+        for log in sorted([*self.logs.iterdir(), *self.folder.glob("*/*.log")]):
+            yield f"log {log.name}", log.read_text(encoding="utf-8", errors="replace")
+        yield "GET /audit", str(self.audit())
+        yield "GET /tasks", self.http.get("/tasks", params={"limit": 200}).text
+
+    def _tables(self) -> Iterator[tuple[str, str]]:
+        names = [row["name"] for row in self.select("SELECT relname AS name FROM pg_stat_user_tables ORDER BY relname")]
+        assert {"task", "model", "audit_entry", "event", "delivery_attempt", "signing_secret"} <= set(names)
+        for name in names:
+            rows = self.select(f'SELECT given::text AS text FROM "{name}" AS given')
+            yield f"table {name}", "\n".join(row["text"] for row in rows)
+
+    def _redis_keys(self) -> str:
+        with self.redis() as client:
+            return "\n".join(f"{key!r} {_content(client, key)!r}" for key in client.scan_iter())
+
+    # --- what must hold whatever happened ---
+
+    def check_invariants(self) -> None:
+        """Everything runs, nothing is open, each task has had its effect once, and no canary is anywhere."""
+        self.make_whole()
+        until(lambda: not self._unfinished(), lambda: f"unfinished: {self._unfinished()[:5]}\n{self.told}")
+        self._check_chain()
+        self._check_effects()
+        self._check_canaries()
+
+    def _unfinished(self) -> list[Any]:
+        return self.select(
+            "SELECT task_id, status FROM task WHERE finished_at IS NULL"
+            " UNION ALL SELECT delivery_id, status FROM delivery WHERE finished_at IS NULL"
+        )
+
+    def _check_chain(self) -> None:
+        entries, head = self.chain()
+        verdict = chain.verify(entries, head)
+        assert verdict.is_sound, verdict
+        assert verdict.head == head
+
+    def _check_effects(self) -> None:
+        """One audit entry for each task, one model for each that succeeded, one revision for each change."""
+        strays = self.select(
+            "SELECT t.task_id, t.status, count(a.task_id) AS entries FROM task t"
+            " LEFT JOIN audit_entry a ON a.task_id = t.task_id AND a.object_id = t.object_id"
+            " GROUP BY t.task_id HAVING count(a.task_id) <> 1"
+        )
+        assert not strays, strays
+        (counts,) = self.select(
+            "SELECT (SELECT count(*) FROM task WHERE status = 'succeeded') AS succeeded,"
+            " (SELECT count(*) FROM audit_entry WHERE action = 'created') AS created,"
+            " (SELECT count(*) FROM model) AS models,"
+            " (SELECT count(DISTINCT revision) FROM model) AS revisions,"
+            " (SELECT max(version) FROM model) AS version,"
+            " (SELECT revision FROM head) AS revision"
+        )
+        made = counts["succeeded"]
+        expected = dict.fromkeys(("succeeded", "created", "models", "revisions", "revision"), made)
+        assert counts == {**expected, "version": 1 if made else None}
+
+    def _check_canaries(self) -> None:
+        shown = [
+            f"{where} is shown in {name}"
+            for name, text in self.dumps()
+            for canary, where in self._canaries.items()
+            if canary in text
+        ]
+        assert not shown, "\n".join(shown)
+
+
+@contextlib.contextmanager
+def running_fleet(factory: pytest.TempPathFactory, **environment: str) -> Generator[Fleet]:
+    """For a fixture of module scope. Settings are named without their prefix, in lower case."""
+    given = {f"POINTSMAN_{name.upper()}": value for name, value in environment.items()}
+    with Fleet(factory.mktemp("fleet") / "f", given) as fleet:
+        yield fleet
+
+
+def a_model(name: str = "gpt-4o", *, model_id: str | None = None, **params: Any) -> dict[str, Any]:
+    """The body of a submission."""
+    body: dict[str, Any] = {"model_name": name, "litellm_params": {"model": "openai/gpt-4o", **params}}
+    return body if model_id is None else {**body, "model_info": {"id": model_id}}
+
+
+def _content(client: redis.Redis, key: bytes) -> Any:
+    """Not with DUMP, which compresses."""
+    read = {
+        b"string": client.get,
+        b"list": lambda name: client.lrange(name, 0, -1),
+        b"hash": client.hgetall,
+        b"set": client.smembers,
+        b"zset": lambda name: client.zrange(name, 0, -1),
+    }
+    return read[client.type(key)](key)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def _socket_of(server: ValkeyServer) -> Path:
+    return Path(unquote(urlsplit(server.url).path))
