@@ -13,8 +13,9 @@ from api import errors, openapi
 from api.auth import Authenticator
 from api.catalogue import Catalogue
 from api.intake import Intake
+from api.lookups import Judge
 from api.reads import Reads
-from api.routes import audit, health, model_reads, models, tasks, webhooks
+from api.routes import audit, health, model_reads, models, tasks, webhook_reads, webhooks
 from api.submission import Submitter
 from api.waiting import Waiting
 from shared.contract.config_file import parse
@@ -66,7 +67,14 @@ def create_app(settings: Settings) -> Litestar:
 
     authenticated = Router(
         "/",
-        route_handlers=[models.router, model_reads.router, tasks.router, audit.router, webhooks.router],
+        route_handlers=[
+            models.router,
+            model_reads.router,
+            tasks.router,
+            audit.router,
+            webhooks.router,
+            webhook_reads.router,
+        ],
         guards=[Authenticator(settings.master_key.reveal()).guard],
     )
     values = {
@@ -76,6 +84,7 @@ def create_app(settings: Settings) -> Litestar:
         "keyring": keyring,
         "readiness": readiness,
         "catalogue": catalogue,
+        "judge": Judge(allow),
     }
     return Litestar(
         route_handlers=[authenticated, health.router],

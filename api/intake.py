@@ -18,12 +18,14 @@ from shared.domain.acceptance import Key, Known, Submission
 from shared.domain.decision import ObjectRef
 from shared.domain.problems import Refusal
 from shared.domain.tasks import Line, OpenTask
-from shared.store import models, tasks
+from shared.store import models, tasks, webhooks
 from shared.store.engines import is_transient
 from shared.store.rows import packed
 from shared.store.tasks import NewTask
 
 MAX_GROUP = 200
+
+_KNOWN_IDS = {"model": models.known_ids, "webhook": webhooks.known_ids}
 
 _log = structlog.get_logger(__name__)
 
@@ -136,8 +138,11 @@ async def _lines(connection: AsyncConnection, submissions: list[Submission]) -> 
         waiting[ObjectRef(row.object_type, row.object_id)].append(
             OpenTask(task_id=row.task_id, operation=row.operation, digest=row.digest, submitted_by=row.submitted_by)
         )
-    found = await connection.execute(models.known_ids([ref.object_id for ref in refs]))
-    stored = {ObjectRef("model", row.model_id) for row in found}
+    stored: set[ObjectRef] = set()
+    for object_type, known_ids in _KNOWN_IDS.items():
+        ids = [ref.object_id for ref in refs if ref.object_type == object_type]
+        found = await connection.execute(known_ids(ids)) if ids else ()
+        stored.update(ObjectRef(object_type, row[0]) for row in found)
     return {ref: Line(is_stored=ref in stored, waiting=tuple(waiting[ref])) for ref in refs}
 
 

@@ -11,6 +11,7 @@ from litestar.openapi.spec import (
     OpenAPIMediaType,
     Operation,
     Parameter,
+    Reference,
     RequestBody,
     Schema,
     SecurityScheme,
@@ -38,17 +39,13 @@ def config(version: str) -> OpenAPIConfig:
     )
 
 
-def submission_operation(body: type[msgspec.Struct]) -> type[Operation]:
+def submission_operation(body: type[msgspec.Struct] | None, *, is_required: bool = True) -> type[Operation]:
     """Describes a write: its body, which the handler reads as bytes, and the headers that shape every submission."""
-    schema = _schema(body)
+    described = None if body is None else _body(body, is_required=is_required)
 
     @dataclass
     class SubmissionOperation(Operation):
-        request_body: RequestBody | None = field(
-            default_factory=lambda: RequestBody(
-                content={"application/json": OpenAPIMediaType(schema=schema)}, required=True
-            )
-        )
+        request_body: RequestBody | Reference | None = field(default_factory=lambda: described)
 
         def __post_init__(self) -> None:
             self.parameters = [*(self.parameters or []), *_header_parameters()]
@@ -61,6 +58,10 @@ def _header_parameters() -> list[Parameter]:
         Parameter(name=name, param_in="header", required=False, description=text, schema=Schema(type="string"))  # pyright: ignore[reportArgumentType]
         for name, text in _SUBMISSION_HEADERS.items()
     ]
+
+
+def _body(body: type[msgspec.Struct], *, is_required: bool) -> RequestBody:
+    return RequestBody(content={"application/json": OpenAPIMediaType(schema=_schema(body))}, required=is_required)
 
 
 def _schema(body: type[msgspec.Struct]) -> Any:

@@ -12,6 +12,9 @@ from shared.contract.audit import AuditEntryView, table_name
 from shared.contract.config_file import ConfigModel
 from shared.contract.models import FieldChange, ModelHistory, VersionView
 from shared.contract.tasks import DeliveryAttemptView, DeliveryView, TaskView, WebhookView, problem_body
+from shared.contract.webhooks import HealthView, WebhookDeliveryView
+from shared.contract.webhooks import WebhookView as EndpointView
+from shared.domain import webhooks
 from shared.domain.decision import Change
 from shared.domain.differences import differences
 from shared.domain.models import Model, document, etag
@@ -19,6 +22,7 @@ from shared.domain.tasks import OPEN
 from shared.encryption.keyring import Keyring
 from shared.encryption.masking import without_secrets
 from shared.encryption.sealing import Binding, open_document, open_text
+from shared.encryption.urls import shown_url
 from shared.operations import OPERATIONS
 from shared.store.models import ModelRevision
 from shared.store.rows import AnyRow
@@ -107,6 +111,45 @@ def task_view(keyring: Keyring, row: AnyRow, deliveries: Iterable[AnyRow] = ()) 
     )
 
 
+def webhook_view(keyring: Keyring, row: AnyRow) -> EndpointView:
+    """An endpoint and how it fares; a row of ``store.webhooks.page`` or ``with_health``."""
+    return EndpointView(
+        webhook_id=row.webhook_id,
+        url=opened_url(keyring, row.webhook_id, row.url),
+        event_types=tuple(row.event_types),
+        team_id=row.team_id,
+        description=row.description,
+        enabled=row.enabled,
+        disabled_reason=row.disabled_reason,
+        overlap_until=_instant_or_none(row.overlap_until),
+        version=row.version,
+        created_at=instant(row.created_at),
+        created_by=row.created_by,
+        updated_at=instant(row.updated_at),
+        updated_by=row.updated_by,
+        health=HealthView(
+            consecutive_failures=row.consecutive_failures or 0,
+            failing_since=_instant_or_none(row.failing_since),
+            paused_until=_instant_or_none(row.paused_until),
+            last_success_at=_instant_or_none(row.last_success_at),
+        ),
+    )
+
+
+def delivery_view(row: AnyRow, attempts: list[DeliveryAttemptView] | None = None) -> WebhookDeliveryView:
+    return WebhookDeliveryView(
+        delivery_id=row.delivery_id,
+        webhook_id=row.event_id,
+        event_type=row.type,
+        occurred_at=instant(row.occurred_at),
+        status=row.status,
+        attempt=row.attempt,
+        next_attempt_at=instant(row.next_attempt_at) if row.status == "pending" else None,
+        finished_at=_instant_or_none(row.finished_at),
+        attempts=attempts,
+    )
+
+
 def audit_view(row: AnyRow) -> AuditEntryView:
     return AuditEntryView(
         id=row.entry_id,
@@ -141,10 +184,17 @@ def _instant_or_none(value: datetime | None) -> str | None:
 
 
 def _opened(keyring: Keyring, object_type: str, object_id: str, stored: dict[str, Any]) -> dict[str, Any]:
+    if object_type == webhooks.OBJECT_TYPE and "url" in stored:
+        return {**stored, "url": opened_url(keyring, object_id, stored["url"])}
     if _SEALED not in stored:
         return stored
     opened = open_document(keyring, Binding(object_type, object_id), stored[_SEALED], _SEALED)
     return {**stored, _SEALED: without_secrets(opened)}
+
+
+def opened_url(keyring: Keyring, webhook_id: str, sealed: str) -> str:
+    """An endpoint's URL as it may be shown."""
+    return shown_url(open_text(keyring, Binding(webhooks.OBJECT_TYPE, webhook_id), sealed, "url"))
 
 
 def _webhook(keyring: Keyring, row: AnyRow, deliveries: Iterable[AnyRow]) -> WebhookView | None:
@@ -164,11 +214,11 @@ def _webhook(keyring: Keyring, row: AnyRow, deliveries: Iterable[AnyRow]) -> Web
             ),
         )
         if attempt.number is not None:
-            view.attempts.append(_attempt(attempt))
+            view.attempts.append(attempt_view(attempt))
     return WebhookView(url=url, deliveries=list(views.values()))
 
 
-def _attempt(row: AnyRow) -> DeliveryAttemptView:
+def attempt_view(row: AnyRow) -> DeliveryAttemptView:
     return DeliveryAttemptView(
         number=row.number,
         attempted_at=instant(row.attempted_at),

@@ -29,6 +29,7 @@ from shared.store.rows import AnyRow
 from shared.store.tasks import NewTask
 
 RETRY_AFTER_S = 1
+REPLAYED = "Idempotency-Replayed"
 _DIGEST_PURPOSE = "idempotency"
 
 _log = structlog.get_logger(__name__)
@@ -90,7 +91,7 @@ class Submitter:
                     await watch.ended(wait_s)
         headers = _headers(task_id, preferred)
         if task_id != own_id:
-            headers["Idempotency-Replayed"] = "true"
+            headers[REPLAYED] = "true"
         elif wait_s <= 0:
             return _accepted(_fresh(accepting.row, request.headers.get("webhook-url")), headers)
         return await self._answer(request, await self._stored(task_id, own_id, wait_s), headers, is_waited=wait_s > 0)

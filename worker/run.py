@@ -40,7 +40,7 @@ def _prepare(process: str) -> Checked:
 def _pool(names: list[str], settings: Settings) -> list[str]:
     """Applying needs processes, which can be killed one by one; delivering waits for others, which threads do well."""
     if names == ["deliver"]:
-        size = ["--pool", "threads", "--concurrency", str(settings.delivery_threads)]
+        size = ["--pool", "threads", "--concurrency", "2"]
     else:
         size = ["--pool", "prefork", "--concurrency", str(settings.worker_processes)]
     return [*size, "--without-gossip", "--without-mingle", "--without-heartbeat", "-n", f"{'-'.join(names)}@%h"]

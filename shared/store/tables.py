@@ -17,7 +17,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB, UUID
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 
 from shared.domain.tasks import TRANSITIONS
 
@@ -162,16 +162,77 @@ delivery = Table(
     metadata,
     Column("delivery_id", _UUID, primary_key=True),
     Column("event_id", Text, ForeignKey(event.c.event_id, ondelete="CASCADE"), nullable=False, index=True),
-    Column("destination", Text, nullable=False, comment="callback or slack"),
+    Column("destination", Text, nullable=False, comment="callback, slack or webhook"),
+    Column(
+        "destination_id",
+        Text,
+        nullable=False,
+        server_default=text("'unsorted'"),
+        comment="The row of destination whose turn it takes; unsorted is what an earlier release wrote.",
+    ),
+    Column("webhook_id", Text, comment="The endpoint, if it is one."),
     Column("task_id", _UUID, index=True),
     Column("status", Text, nullable=False, server_default=text("'pending'")),
     Column("attempt", Integer, nullable=False, server_default=text("0")),
+    Column(
+        "schedule_from",
+        Integer,
+        nullable=False,
+        server_default=text("0"),
+        comment="The attempts before the last replay: the schedule starts anew with each.",
+    ),
     Column("next_attempt_at", _INSTANT, nullable=False, server_default=func.now()),
     Column("created_at", _INSTANT, nullable=False, server_default=func.now()),
+    Column("give_up_at", _INSTANT, comment="Not tried any more after this, however few attempts were made."),
     Column("finished_at", _INSTANT),
     CheckConstraint("status IN ('pending', 'succeeded', 'failed')", name="status"),
-    CheckConstraint("destination IN ('callback', 'slack')", name="destination"),
+    CheckConstraint("destination IN ('callback', 'slack', 'webhook')", name="destination"),
+    Index("ix_delivery_line", "destination_id", "next_attempt_at", postgresql_where=PENDING_DELIVERY),
     Index("ix_delivery_due", "next_attempt_at", postgresql_where=PENDING_DELIVERY),
+    Index(
+        "ix_delivery_webhook_id_delivery_id",
+        "webhook_id",
+        "delivery_id",
+        postgresql_where=text("webhook_id IS NOT NULL"),
+    ),
+)
+
+destination = Table(
+    "destination",
+    metadata,
+    Column("destination_id", Text, primary_key=True),
+    Column("lease_id", _UUID, comment="Who sends to it now; nobody else does until the lease has run out."),
+    Column("leased_until", _INSTANT),
+    Column("served_at", _INSTANT, comment="When it was last its turn."),
+    Column("consecutive_failures", Integer, nullable=False, server_default=text("0")),
+    Column("pauses", Integer, nullable=False, server_default=text("0"), comment="How often in a row it was paused."),
+    Column("failing_since", _INSTANT, comment="The first failure after the last success."),
+    Column("last_success_at", _INSTANT),
+    Column("last_error", Text),
+    Column("paused_until", _INSTANT, comment="Nothing is sent before: the circuit is open, or Slack's window runs."),
+    comment="What the deliver workers agree on about one destination.",
+)
+
+webhook_endpoint = Table(
+    "webhook_endpoint",
+    metadata,
+    Column("webhook_id", Text, primary_key=True),
+    Column("url", Text, nullable=False, comment="Sealed."),
+    Column("event_types", ARRAY(Text), nullable=False),
+    Column("team_id", Text),
+    Column("description", Text),
+    Column("enabled", Boolean, nullable=False),
+    Column("disabled_reason", Text),
+    Column("secret", Text, nullable=False, comment="Sealed."),
+    Column("previous_secret", Text, comment="Sealed, as the secret it was."),
+    Column("overlap_until", _INSTANT),
+    Column("version", Integer, nullable=False),
+    Column("created_at", _INSTANT, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("updated_at", _INSTANT, nullable=False),
+    Column("updated_by", Text, nullable=False),
+    CheckConstraint("enabled = (disabled_reason IS NULL)", name="disabled_reason"),
+    Index("ix_webhook_endpoint_event_types", "event_types", postgresql_using="gin"),
 )
 
 delivery_attempt = Table(

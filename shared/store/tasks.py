@@ -70,7 +70,8 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     command: dict[str, Any]
     principal: Principal
     origin: Origin
-    has_callback: bool
+    webhook_url: str | None
+    """Sealed."""
     attempt: int
     has_followers: bool = False
 
@@ -96,7 +97,7 @@ _CLAIM_COLUMNS = (
     task.c.command,
     task.c.principal,
     task.c.origin,
-    task.c.webhook_url.is_not(None).label("has_callback"),
+    task.c.webhook_url,
     task.c.attempt,
 )
 # What a client is shown; the command and the principal's key stay inside.
