@@ -111,9 +111,14 @@ def take_due(rooms: dict[str, int], lease_s: float) -> Selection:
 
     ``rooms`` says how many each destination may have. Taken ones are due again when the lease has run out.
     """
-    given = func.unnest(
-        bindparam("ids", list(rooms), type_=ARRAY(Text)), bindparam("rooms", list(rooms.values()), type_=ARRAY(Integer))
-    ).table_valued("destination_id", "room", name="given").render_derived()
+    given = (
+        func.unnest(
+            bindparam("ids", list(rooms), type_=ARRAY(Text)),
+            bindparam("rooms", list(rooms.values()), type_=ARRAY(Integer)),
+        )
+        .table_valued("destination_id", "room", name="given")
+        .render_derived()
+    )
     due = (
         select(delivery.c.delivery_id)
         .where(delivery.c.destination_id == given.c.destination_id, is_pending, is_due)
