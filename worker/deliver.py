@@ -5,8 +5,10 @@ both, for however many attempts ended and begin. A sender that dies in between l
 then sees the same ``webhook-id`` again.
 """
 
+import contextlib
 import queue
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -27,10 +29,13 @@ from worker.sending import SLACK, Attempted, Sending
 LEASE_S: Final = 60.0
 """Longer than any burst can take, so that a lease that ran out means that its holder is gone."""
 
-MAX_BURST: Final = 20
+MAX_BURST: Final = 50
 MAX_DIGEST: Final = 1000
 
 _LOOK_AGAIN_S: Final = 1.0
+_GATHER_S: Final = 0.02
+"""Calls that end within this share a commit. It holds up nobody: lanes go on meanwhile, and a ring is heard at once."""
+
 _AFTER_TROUBLE_S: Final = 1.0
 
 _log = structlog.get_logger(__name__)
@@ -110,18 +115,22 @@ class Deliverer:
 
     def _gather(self) -> None:
         """Waits for news, and takes all there is. Looks again by itself when calls may have become slow ones."""
-        try:
-            self._keep(self._news.get(timeout=_LOOK_AGAIN_S))
+        with contextlib.suppress(queue.Empty):
+            news = self._news.get(timeout=_LOOK_AGAIN_S)
+            until = time.monotonic() + _GATHER_S
+            while self._keep(news) and not self._lanes.are_empty:
+                news = self._news.get(timeout=max(0.0, until - time.monotonic()))
+        with contextlib.suppress(queue.Empty):
             while True:
                 self._keep(self._news.get_nowait())
-        except queue.Empty:
-            return
 
-    def _keep(self, news: list[Attempted] | Burst | None) -> None:
+    def _keep(self, news: list[Attempted] | Burst | None) -> bool:
+        """Whether more of it may be waited for: a ring may not wait."""
         if isinstance(news, Burst):
             self._ended.append(news)
         elif news is not None:
             self._attempted.extend(news)
+        return news is not None
 
     def _report(self, attempted: Sequence[Attempted]) -> None:
         delivered = sum(one.outcome.ok for one in attempted)
