@@ -23,6 +23,7 @@ from shared.encryption.keyring import Keyring
 from shared.encryption.sealing import Binding, seal_text
 from shared.operations import OPERATIONS, Command
 from shared.outbox.addresses import Allowlist, RefusedTarget, check_url
+from shared.outbox.model_targets import check_model_targets
 from shared.runtime.clock import new_id, now
 from shared.store import tasks
 from shared.store.rows import AnyRow
@@ -95,6 +96,11 @@ class Submitter:
         elif wait_s <= 0:
             return _accepted(_fresh(accepting.row, request.headers.get("webhook-url")), headers)
         return await self._answer(request, await self._stored(task_id, own_id, wait_s), headers, is_waited=wait_s > 0)
+
+    def check_model_targets(self, principal: Principal, params: dict[str, Any]) -> None:
+        """Only a proxy admin points a model at private addresses. Raises DestinationRefused."""
+        if principal.role != "proxy_admin":
+            check_model_targets(params, self._allow)
 
     def _wait_s(self, preferred: Preference) -> float:
         if preferred.wait_s is not None:

@@ -33,18 +33,17 @@ def add_deliveries(bench: Workbench, webhook_id: str, count: int) -> None:
 
 
 def test_ten_thousand_deliveries_of_one_endpoint_do_not_go_before_another(bench: Workbench) -> None:
-    with Receiver(default=Answer(hang=True)) as bad, Receiver() as good:
-        bad_id, _ = bench.add_webhook(bad.url)
-        bench.add_webhook(good.url)
-        add_deliveries(bench, bad_id, MANY)
-        bench.add_model()
-        worker = threading.Thread(target=bench.deliver)
-        worker.start()
-        good.wait_for(1, 10)
-        assert len(bad.requests) <= 2
-        bad.__exit__(None, None, None)
+    with Receiver() as good:
+        with Receiver(default=Answer(hang=True)) as bad:
+            bad_id, _ = bench.add_webhook(bad.url)
+            bench.add_webhook(good.url)
+            add_deliveries(bench, bad_id, MANY)
+            bench.add_model()
+            worker = threading.Thread(target=bench.deliver)
+            worker.start()
+            good.wait_for(1, 10)
+            assert len(bad.requests) <= 2
         worker.join()
-        bad.__exit__ = lambda *_: None
 
 
 def test_never_more_than_two_calls_at_a_time_over_several_workers(bench: Workbench) -> None:
