@@ -203,7 +203,12 @@ def test(state: State, command: SendTest, context: Context) -> Decision:
     """Raises WebhookNotFound, PreconditionFailed."""
     webhook = _existing(state, command)
     event = msgspec.structs.replace(_event("webhook.test", webhook, context), only_to=webhook.webhook_id)
-    return Decision(objects={}, changes=(), events=(event,), result=document(webhook))
+    return Decision(
+        objects={},
+        changes=(_change("tested", webhook, webhook),),
+        events=(event,),
+        result=document(webhook),
+    )
 
 
 def replay(state: State, command: ReplayWebhook, context: Context) -> Decision:  # noqa: ARG001
