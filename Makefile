@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup up test check bench lock
+.PHONY: setup up test check bench compat lock
 
 setup: $(STAMP)
 
@@ -30,5 +30,15 @@ check: setup
 bench: setup
 	@$(BIN)/python -m benchmarks
 
+# The real client of LiteLLM, in an environment of its own: it is no dependency of this project.
+COMPAT ?= .compat
+compat: setup
+	@test -x $(COMPAT)/bin/litellm-proxy || { $(PYTHON) -m venv $(COMPAT) && $(COMPAT)/bin/pip install --quiet --disable-pip-version-check -r tests/compat/requirements.txt && $(COMPAT)/bin/pip install --quiet --disable-pip-version-check --no-deps litellm==1.109.1; }
+	@$(BIN)/python -m tests.compat.official_client $(COMPAT)/bin
+
+# One for development, and for the embedded stack; and the part of it that an image needs.
+COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet
 lock: setup
-	@$(BIN)/uv pip compile pyproject.toml --extra embedded --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet --output-file requirements.lock
+	@$(COMPILE) --extra embedded --group dev --output-file requirements.lock
+	@sed -n 's/^\([a-z0-9][^ ]*\).*/\1/p' requirements.lock > $(VENV)/versions
+	@$(COMPILE) --constraint $(VENV)/versions --output-file requirements.production.lock

@@ -2,12 +2,14 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, fields
 from importlib.metadata import version
 
 import redis.asyncio
 from litestar import Litestar, Router
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api import errors, openapi
 from api.auth import Authenticator
@@ -15,7 +17,18 @@ from api.catalogue import Catalogue
 from api.intake import Intake
 from api.lookups import Judge
 from api.reads import Reads
-from api.routes import audit, health, model_reads, models, tasks, webhook_reads, webhooks
+from api.routes import (
+    audit,
+    credentials,
+    document,
+    health,
+    model_reads,
+    models,
+    task_control,
+    tasks,
+    webhook_reads,
+    webhooks,
+)
 from api.submission import Submitter
 from api.waiting import Waiting
 from shared.contract.config_file import parse
@@ -30,16 +43,65 @@ from shared.runtime.settings import Misconfigured, Settings, variable_of
 from shared.store.engines import async_engine
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What handlers are given, by the names of these fields; ``engine`` and ``redis_client`` end with the process."""
+
+    engine: AsyncEngine
+    redis_client: redis.asyncio.Redis
+    bell: Bell
+    keyring: Keyring
+    reads: Reads
+    waiting: Waiting
+    submitter: Submitter
+    catalogue: Catalogue
+    readiness: health.Readiness
+    judge: Judge
+
+
 def create_app(settings: Settings) -> Litestar:
     """Raises Misconfigured."""
+    services = _services(settings)
+    authenticated = Router(
+        "/",
+        route_handlers=[
+            models.router,
+            model_reads.router,
+            credentials.router,
+            tasks.router,
+            task_control.router,
+            audit.router,
+            webhooks.router,
+            webhook_reads.router,
+        ],
+        middleware=[Authenticator(settings.master_key.reveal()).before],
+    )
+    return Litestar(
+        route_handlers=[authenticated, health.router, document.router],
+        dependencies={field.name: _constant(getattr(services, field.name)) for field in fields(services)},
+        exception_handlers={
+            Refusal: errors.on_refusal,
+            HTTPException: errors.on_http_exception,
+            Exception: errors.on_exception,
+        },
+        openapi_config=openapi.config(version("pointsman")),
+        request_max_body_size=settings.max_body_bytes,
+        lifespan=[lambda _app: _running(services)],
+        logging_config=None,
+    )
+
+
+def _services(settings: Settings) -> Services:
+    """Connects to nothing yet."""
     keyring = _keyring(settings)
-    allow = _allowlist(settings)
+    redis_url = settings.redis_url.reveal()
     engine = async_engine(settings.database_url.reveal())
-    redis_client = redis.asyncio.Redis.from_url(settings.redis_url.reveal(), socket_timeout=2, socket_connect_timeout=2)
-    bell = Bell(celery_app(settings.redis_url.reveal()))
+    redis_client = redis.asyncio.Redis.from_url(redis_url, socket_timeout=2, socket_connect_timeout=2)
+    bell = Bell(celery_app(redis_url))
     reads = Reads(engine)
-    waiting = Waiting(reads, settings.redis_url.reveal(), settings.max_waiters)
+    waiting = Waiting(reads, redis_url, settings.max_waiters)
     config_file = ConfigFile(settings.config, parse)
+    allow = _allowlist(settings)
     submitter = Submitter(
         keyring=keyring,
         intake=Intake(engine, bell.ring),
@@ -49,56 +111,33 @@ def create_app(settings: Settings) -> Litestar:
         installation=lambda: Installation(config_model_ids=config_file.ids(), stores_models=settings.store_models),
         default_wait_s=settings.default_wait,
         max_wait_s=settings.max_wait,
+        requires_if_match=settings.require_if_match,
     )
-    readiness = health.Readiness(reads, redis_client, config_file, settings.stall_after, version("pointsman"))
-    catalogue = Catalogue(reads, keyring, config_file)
+    return Services(
+        engine=engine,
+        redis_client=redis_client,
+        bell=bell,
+        keyring=keyring,
+        reads=reads,
+        waiting=waiting,
+        submitter=submitter,
+        catalogue=Catalogue(reads, keyring, config_file),
+        readiness=health.Readiness(reads, redis_client, config_file, settings.stall_after, version("pointsman")),
+        judge=Judge(allow),
+    )
 
-    @asynccontextmanager
-    async def running(_app: Litestar) -> AsyncGenerator[None]:
-        bell.start()
-        waiting.start()
-        try:
-            yield
-        finally:
-            await waiting.stop()
-            bell.stop()
-            await redis_client.aclose()
-            await engine.dispose()
 
-    authenticated = Router(
-        "/",
-        route_handlers=[
-            models.router,
-            model_reads.router,
-            tasks.router,
-            audit.router,
-            webhooks.router,
-            webhook_reads.router,
-        ],
-        guards=[Authenticator(settings.master_key.reveal()).guard],
-    )
-    values = {
-        "submitter": submitter,
-        "reads": reads,
-        "waiting": waiting,
-        "keyring": keyring,
-        "readiness": readiness,
-        "catalogue": catalogue,
-        "judge": Judge(allow),
-    }
-    return Litestar(
-        route_handlers=[authenticated, health.router],
-        dependencies={name: _constant(value) for name, value in values.items()},
-        exception_handlers={
-            Refusal: errors.on_refusal,
-            HTTPException: errors.on_http_exception,
-            Exception: errors.on_exception,
-        },
-        openapi_config=openapi.config(version("pointsman")),
-        request_max_body_size=settings.max_body_bytes,
-        lifespan=[running],
-        logging_config=None,
-    )
+@asynccontextmanager
+async def _running(services: Services) -> AsyncGenerator[None]:
+    services.bell.start()
+    services.waiting.start()
+    try:
+        yield
+    finally:
+        await services.waiting.stop()
+        services.bell.stop()
+        await services.redis_client.aclose()
+        await services.engine.dispose()
 
 
 def _constant(value: object) -> Provide:

@@ -41,8 +41,8 @@ def on_http_exception(request: _Request, error: HTTPException) -> Response[dict[
         return answer(request, _query_problem(error))
     code = _BY_STATUS.get(error.status_code, "invalid_request" if error.status_code < 500 else "internal_error")
     response = answer(request, Problem(code=code, message=_TEXTS.get(code, CATALOGUE[code].title)))
-    if "Allow" in (error.headers or {}):
-        response.set_header("Allow", (error.headers or {})["Allow"])
+    if code == "method_not_allowed":
+        response.set_header("Allow", ", ".join(_allowed_methods(request)))
     return response
 
 
@@ -71,6 +71,17 @@ def answer(
         media_type=CONTENT_TYPE,
         headers=headers,
     )
+
+
+def _allowed_methods(request: _Request) -> list[str]:
+    """RFC 9110 demands to name them; Litestar does not."""
+    asked = request.url.path.rstrip("/").split("/")
+    methods: set[str] = set()
+    for route in request.app.routes:
+        parts = route.path_format.rstrip("/").split("/")
+        if len(parts) == len(asked) and all(p.startswith("{") or p == a for p, a in zip(parts, asked, strict=True)):
+            methods.update(route.methods)
+    return sorted(methods)
 
 
 def _query_problem(error: ValidationException) -> Problem:

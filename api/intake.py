@@ -13,19 +13,20 @@ import structlog
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from api.reads import translated
+from api.reads import or_on_a_new_connection, single_statements, translated
+from shared.domain import models as models_domain
 from shared.domain.acceptance import Key, Known, Submission
 from shared.domain.decision import ObjectRef
 from shared.domain.problems import Refusal
 from shared.domain.tasks import Line, OpenTask
-from shared.store import models, tasks, webhooks
+from shared.store import credentials, models, tasks, webhooks
 from shared.store.engines import is_transient
-from shared.store.rows import packed
+from shared.store.rows import AnyRow, fields_of, packed
 from shared.store.tasks import NewTask
 
 MAX_GROUP = 200
 
-_KNOWN_IDS = {"model": models.known_ids, "webhook": webhooks.known_ids}
+_KNOWN_IDS = {"credential": credentials.known_names, "webhook": webhooks.known_ids}
 
 _log = structlog.get_logger(__name__)
 
@@ -43,6 +44,7 @@ class Intake:
 
     def __init__(self, engine: AsyncEngine, ring: Callable[[list[str]], None]) -> None:
         self._engine = engine
+        self._single_statements = single_statements(engine)
         self._ring = ring
         self._pending: list[tuple[Request, asyncio.Future[str]]] = []
         self._flusher: asyncio.Task[None] | None = None
@@ -66,7 +68,7 @@ class Intake:
 
     async def _flush(self, group: list[tuple[Request, asyncio.Future[str]]]) -> None:
         try:
-            outcomes = await self._commit([request for request, _ in group])
+            outcomes = await or_on_a_new_connection(lambda: self._commit([request for request, _ in group]))
         except (SQLAlchemyError, OSError) as error:
             if isinstance(error, DBAPIError) and not is_transient(error) and len(group) > 1:
                 # One row that the database refuses must not take the others with it.
@@ -94,17 +96,21 @@ class Intake:
             self._ring(own)
 
     async def _commit(self, requests: list[Request]) -> list[str | Exception]:
+        """May be repeated: rows that were committed unheard are recognised by their ids."""
+        contested = [request for request in requests if request.is_contested]
+        if not contested:
+            async with self._single_statements.connect() as connection:
+                return await _insert(connection, requests, Known({}, {}))
         async with self._engine.begin() as connection:
-            known = await _known(connection, [request for request in requests if request.is_contested])
-            outcomes = [_outcome(known, request) for request in requests]
-            rows = [
-                request.row
-                for request, outcome in zip(requests, outcomes, strict=True)
-                if outcome == request.row.task_id
-            ]
-            if rows:
-                await connection.execute(tasks.insert_tasks(), packed(rows))
-        return outcomes
+            return await _insert(connection, requests, await _known(connection, contested))
+
+
+async def _insert(connection: AsyncConnection, requests: list[Request], known: Known) -> list[str | Exception]:
+    outcomes = [_outcome(known, request) for request in requests]
+    rows = [request.row for request, outcome in zip(requests, outcomes, strict=True) if outcome == request.row.task_id]
+    if rows:
+        await connection.execute(tasks.insert_tasks(), packed(rows))
+    return outcomes
 
 
 def _outcome(known: Known, request: Request) -> str | Exception:
@@ -116,8 +122,6 @@ def _outcome(known: Known, request: Request) -> str | Exception:
 
 async def _known(connection: AsyncConnection, requests: list[Request]) -> Known:
     """Locks the lines and keys that these requests name, then reads what was accepted for them before."""
-    if not requests:
-        return Known({}, {})
     submissions = [request.submission for request in requests]
     await connection.execute(tasks.lock_lines(), {"keys": _lock_keys(submissions)})
     return Known(await _accepted_keys(connection, submissions), await _lines(connection, submissions))
@@ -132,22 +136,44 @@ async def _accepted_keys(connection: AsyncConnection, submissions: list[Submissi
 
 
 async def _lines(connection: AsyncConnection, submissions: list[Submission]) -> dict[ObjectRef, Line]:
-    refs = list({submission.ref for submission in submissions})
+    refs = list({ref for submission in submissions for ref in (submission.ref, *submission.needs)})
     waiting: dict[ObjectRef, list[OpenTask]] = {ref: [] for ref in refs}
     for row in await connection.execute(tasks.waiting_on(refs)):
         waiting[ObjectRef(row.object_type, row.object_id)].append(
             OpenTask(task_id=row.task_id, operation=row.operation, digest=row.digest, submitted_by=row.submitted_by)
         )
-    stored: set[ObjectRef] = set()
+    stored = await _stored_models(connection, refs)
     for object_type, known_ids in _KNOWN_IDS.items():
         ids = [ref.object_id for ref in refs if ref.object_type == object_type]
-        found = await connection.execute(known_ids(ids)) if ids else ()
-        stored.update(ObjectRef(object_type, row[0]) for row in found)
-    return {ref: Line(is_stored=ref in stored, waiting=tuple(waiting[ref])) for ref in refs}
+        if ids:
+            found = await connection.execute(known_ids(ids))
+            stored |= {ObjectRef(object_type, row[0]): Line(is_stored=True) for row in found}
+    nothing = Line(is_stored=False)
+    return {ref: msgspec.structs.replace(stored.get(ref, nothing), waiting=tuple(waiting[ref])) for ref in refs}
+
+
+async def _stored_models(connection: AsyncConnection, refs: list[ObjectRef]) -> dict[ObjectRef, Line]:
+    """The stored models among these objects, with the tasks that created them as far as those are kept."""
+    model_ids = [ref.object_id for ref in refs if ref.object_type == "model"]
+    if not model_ids:
+        return {}
+    found = await connection.execute(models.with_creation(), {"model_ids": model_ids})
+    return {
+        ObjectRef("model", row.model_id): Line(
+            is_stored=True, etag=models_domain.etag(fields_of(row)), created_by=_creation(row)
+        )
+        for row in found
+    }
+
+
+def _creation(row: AnyRow) -> OpenTask | None:
+    if row.task_id is None:
+        return None
+    return OpenTask(task_id=row.task_id, operation="model.create", digest=row.digest, submitted_by=row.submitted_by)
 
 
 def _lock_keys(submissions: list[Submission]) -> list[int]:
-    names = {f"{s.ref.object_type}/{s.ref.object_id}" for s in submissions}
+    names = {ref.line for s in submissions for ref in (s.ref, *s.needs)}
     names |= {"key/" + "/".join(s.key) for s in submissions if s.key is not None}
     return [
         int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big", signed=True) for name in names

@@ -12,8 +12,7 @@ from shared.contract.audit import AuditEntryView, table_name
 from shared.contract.config_file import ConfigModel
 from shared.contract.models import FieldChange, ModelHistory, VersionView
 from shared.contract.tasks import DeliveryAttemptView, DeliveryView, TaskView, WebhookView, problem_body
-from shared.contract.webhooks import HealthView, WebhookDeliveryView
-from shared.contract.webhooks import WebhookView as EndpointView
+from shared.contract.webhooks import EndpointView, HealthView, WebhookDeliveryView
 from shared.domain import webhooks
 from shared.domain.decision import Change
 from shared.domain.differences import differences
@@ -41,7 +40,13 @@ def config_entry(model: ConfigModel) -> dict[str, Any]:
     return {
         "model_name": model.model_name,
         "litellm_params": without_secrets(model.litellm_params),
-        "model_info": {**model.model_info, "id": model.model_id, "db_model": False, "blocked": False},
+        "model_info": {
+            **model_contract.prices(model.litellm_params),
+            **model.model_info,
+            "id": model.model_id,
+            "db_model": False,
+            "blocked": False,
+        },
     }
 
 
@@ -90,7 +95,7 @@ def result_etag(row: AnyRow) -> str | None:
 
 
 def task_view(keyring: Keyring, row: AnyRow, deliveries: Iterable[AnyRow] = ()) -> TaskView:
-    is_open = row.status in OPEN
+    is_put_off = row.status in OPEN and row.last_error is not None
     return TaskView(
         task_id=row.task_id,
         operation=row.operation,
@@ -101,7 +106,9 @@ def task_view(keyring: Keyring, row: AnyRow, deliveries: Iterable[AnyRow] = ()) 
         started_at=_instant_or_none(row.started_at),
         finished_at=_instant_or_none(row.finished_at),
         attempt=row.attempt,
-        next_attempt_at=instant(row.next_attempt_at) if is_open else None,
+        next_attempt_at=instant(row.next_attempt_at) if is_put_off else None,
+        cancel_requested_at=_instant_or_none(row.cancel_requested_at),
+        retry_of=row.retry_of,
         last_error=row.last_error,
         progress=row.progress,
         result=task_result(keyring, row),

@@ -12,11 +12,12 @@ from api.errors import answer
 from api.headers import Preference, idempotency_key, origin, preference
 from api.presentation import instant, result_etag, task_result, task_view
 from api.reads import Reads
+from api.responses import JsonAnswer
 from api.waiting import Waiting
 from shared.contract.tasks import TaskView, WebhookView
 from shared.domain.acceptance import Submission
 from shared.domain.decision import Installation
-from shared.domain.problems import Problem, TaskNotFound, WebhookRefused
+from shared.domain.problems import PreconditionRequired, Problem, TaskNotFound, WebhookRefused
 from shared.domain.rights import Principal, authorise
 from shared.domain.tasks import OpenTask
 from shared.encryption.keyring import Keyring
@@ -47,6 +48,11 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     command: Command
     body: Any
     names_object: bool
+    retry_of: str | None = None
+    own_key: str | None = None
+    """An idempotency key that goes before the client's, which can send none that begins with a space."""
+    webhook_url: str | None = None
+    """Where the submission itself names none: that of the task that is tried again."""
 
 
 class Submitter:
@@ -61,6 +67,7 @@ class Submitter:
         installation: Callable[[], Installation],
         default_wait_s: float,
         max_wait_s: float,
+        requires_if_match: bool,
     ) -> None:
         self.keyring = keyring
         self._intake = intake
@@ -70,6 +77,7 @@ class Submitter:
         self._installation = installation
         self._default_wait_s = default_wait_s
         self._max_wait_s = max_wait_s
+        self._requires_if_match = requires_if_match
 
     async def submit(self, request: Request[Principal, Any, Any], asked: Asked) -> Response[Any]:
         """Accept one command and answer it.
@@ -77,7 +85,6 @@ class Submitter:
         Raises:
             Refusal: nothing was accepted.
         """
-        authorise(request.user, asked.operation)
         preferred = preference(request.headers.get("prefer"), self._max_wait_s)
         accepting = self._accepting(request, asked)
         own_id = accepting.row.task_id
@@ -97,6 +104,10 @@ class Submitter:
             return _accepted(_fresh(accepting.row, request.headers.get("webhook-url")), headers)
         return await self._answer(request, await self._stored(task_id, own_id, wait_s), headers, is_waited=wait_s > 0)
 
+    async def accept(self, request: Request[Principal, Any, Any], asked: Asked) -> str:
+        """Accept one command without waiting for it; the id of its task. Raises as ``submit`` does."""
+        return await self._accept(self._accepting(request, asked))
+
     def check_model_targets(self, principal: Principal, params: dict[str, Any]) -> None:
         """Only a proxy admin points a model at private addresses. Raises DestinationRefused."""
         if principal.role != "proxy_admin":
@@ -108,10 +119,13 @@ class Submitter:
         return 0 if preferred.is_async else self._default_wait_s
 
     def _accepting(self, request: Request[Principal, Any, Any], asked: Asked) -> intake.Request:
+        authorise(request.user, asked.operation)
+        if self._requires_if_match and getattr(asked.command, "if_match", "*") is None:
+            raise PreconditionRequired
         operation = OPERATIONS[asked.operation]
-        ref = operation.touched(asked.command)[0]
+        ref, needs = operation.touched(asked.command)[0], operation.needed(asked.command)
         task_id = new_id()
-        key = idempotency_key(request.headers.get("idempotency-key"))
+        key = asked.own_key or idempotency_key(request.headers.get("idempotency-key"))
         plain = _encoder.encode((asked.operation, asked.body))
         digest = self.keyring.digest(plain, _DIGEST_PURPOSE)
         user_id = request.user.user_id
@@ -120,23 +134,28 @@ class Submitter:
             operation=asked.operation,
             object_type=ref.object_type,
             object_id=ref.object_id,
+            needs=[needed.line for needed in needs] or None,
             command=msgspec.Raw(msgspec.json.encode(asked.command)),
             digest=digest,
             principal=request.user,
             submitted_by=user_id,
             origin=origin(request),
             idempotency_key=key,
-            webhook_url=self._sealed_webhook(request.headers.get("webhook-url"), task_id),
+            webhook_url=self._sealed_webhook(request.headers.get("webhook-url", asked.webhook_url), task_id),
+            retry_of=asked.retry_of,
             submitted_at=now(),
         )
         submission = Submission(
             task=OpenTask(task_id=task_id, operation=asked.operation, digest=digest, submitted_by=user_id),
             ref=ref,
+            needs=needs,
             idempotency_key=key,
-            check=lambda line: operation.check(asked.command, line, self._installation()),
+            check=lambda lines: operation.check(asked.command, lines, self._installation()),
             is_same=lambda earlier: self.keyring.digest_matches(earlier, plain, _DIGEST_PURPOSE),
         )
-        return intake.Request(submission=submission, row=row, is_contested=asked.names_object or key is not None)
+        return intake.Request(
+            submission=submission, row=row, is_contested=asked.names_object or bool(needs) or key is not None
+        )
 
     def _sealed_webhook(self, url: str | None, task_id: str) -> str | None:
         if url is None:
@@ -161,7 +180,7 @@ class Submitter:
 
     async def _stored(self, task_id: str, own_id: str, wait_s: float) -> AnyRow:
         """The task as it is stored; waits here if the request repeats one that has not ended."""
-        row = await self._reads.row(tasks.by_ids([task_id]))
+        row = await self._reads.row(tasks.by_ids(), task_ids=[task_id])
         if row is None:
             raise TaskNotFound
         if task_id == own_id or row.finished_at is not None or wait_s <= 0:
@@ -181,7 +200,7 @@ class Submitter:
         tag = result_etag(row)
         if tag is not None:
             headers["ETag"] = tag
-        return Response(task_result(self.keyring, row), status_code=200, headers=headers)
+        return JsonAnswer(task_result(self.keyring, row), status_code=200, headers=headers)
 
 
 def _headers(task_id: str, preferred: Preference) -> dict[str, str]:
@@ -191,10 +210,10 @@ def _headers(task_id: str, preferred: Preference) -> dict[str, str]:
     return headers
 
 
-def _accepted(view: TaskView, headers: dict[str, str]) -> Response[TaskView]:
+def _accepted(view: TaskView, headers: dict[str, str]) -> JsonAnswer:
     if not view.has_ended:
         headers = {**headers, "Retry-After": str(RETRY_AFTER_S)}
-    return Response(view, status_code=202, headers=headers)
+    return JsonAnswer(view, status_code=202, headers=headers)
 
 
 def _fresh(row: NewTask, webhook_url: str | None) -> TaskView:
@@ -206,7 +225,6 @@ def _fresh(row: NewTask, webhook_url: str | None) -> TaskView:
         object_type=row.object_type,
         object_id=row.object_id,
         submitted_at=instant(row.submitted_at),
-        next_attempt_at=instant(row.submitted_at),
         submitted_by=row.submitted_by,
         webhook=None if webhook_url is None else WebhookView(url=webhook_url, deliveries=[]),
     )

@@ -103,7 +103,7 @@ class Waiting:
         if not watched:
             return
         try:
-            for row in await self._reads.rows(tasks.versions(watched)):
+            for row in await self._reads.rows(tasks.versions(), task_ids=watched):
                 for watch in self._watches.get(row.task_id, ()):
                     watch.saw(row.version, row.status)
         except Unavailable:

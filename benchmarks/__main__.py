@@ -20,6 +20,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     arguments.add_argument("only", nargs="*", choices=[[], "accept", "done"], help="Only these; everything by default.")
     only: list[str] = arguments.parse_args().only or ["accept", "done"]
+    signal.signal(signal.SIGTERM, _ended)
     signal.signal(signal.SIGALRM, _too_long)
     signal.alarm(LONGEST_S)
     started = time.monotonic()
@@ -79,6 +80,11 @@ def _done_rows(stack: Stack, other: Beside) -> tuple[list[Row], measurements.Mem
 
 def _say(text: str) -> None:
     print(f"… {text}", file=sys.stderr, flush=True)
+
+
+def _ended(_number: int, _frame: FrameType | None) -> None:
+    """As Ctrl-C does: what was started is ended, what was written is removed."""
+    raise SystemExit("benchmarks: ended")
 
 
 def _too_long(_number: int, _frame: FrameType | None) -> None:

@@ -13,8 +13,8 @@ _COMMANDS = {
     "up": ("cli.up:command", "Run everything on this machine: servers, API, workers and schedule."),
     "migrate": ("cli.migrate:command", "Bring the database's tables up to date."),
     "api": ("api.run:command", "Run the HTTP API."),
-    "worker": ("worker.run:worker_command", "Run a Celery worker, which applies and delivers."),
-    "schedule": ("worker.run:schedule_command", "Run the schedule, which rings for what nobody rings for."),
+    "worker": ("worker.run:command", "Run a Celery worker, which applies and delivers."),
+    "schedule": ("worker.schedule:command", "Run the schedule, which rings for what nobody rings for."),
 }
 
 

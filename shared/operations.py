@@ -5,29 +5,43 @@ from typing import Any
 
 import msgspec
 
+from shared.contract import credentials as credential_contract
 from shared.contract import models as model_contract
 from shared.contract import webhooks as webhook_contract
-from shared.domain import models, webhooks
+from shared.domain import credentials, models, webhooks
 from shared.domain.decision import Context, Decision, Installation, ObjectRef, State
-from shared.domain.tasks import Line
+from shared.domain.tasks import Lines
 
-Command = models.CreateModel | models.ChangeOfOne | webhooks.CreateWebhook | webhooks.ChangeOfOne
+Command = (
+    models.CreateModel
+    | models.ChangeOfOne
+    | credentials.CreateCredential
+    | credentials.ChangeOfOne
+    | webhooks.CreateWebhook
+    | webhooks.ChangeOfOne
+)
 """Any command; a tagged union, so that a queued row can always be read."""
+
+
+def _nothing(_command: Any) -> tuple[ObjectRef, ...]:
+    return ()
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the table.
 
-    ``touched`` names the objects that ``decide`` needs, ``check`` refuses when accepting what is already known to be
-    impossible, ``answer`` shapes the result for the client once it is opened and free of secrets.
+    ``touched`` names the object that the command changes, then those that ``decide`` reads; of the latter, ``needed``
+    are those whose earlier tasks come first. ``check`` refuses when accepting what is already known to be impossible,
+    ``answer`` shapes the result for the client once it is opened and free of secrets.
     """
 
     object_type: str
     command: type[Any]
     touched: Callable[[Any], tuple[ObjectRef, ...]]
-    check: Callable[[Any, Line, Installation], None]
+    check: Callable[[Any, Lines, Installation], None]
     decide: Callable[[State, Any, Context], Decision]
     answer: Callable[[dict[str, Any]], dict[str, Any]]
+    needed: Callable[[Any], tuple[ObjectRef, ...]] = _nothing
 
 
 OPERATIONS: dict[str, Operation] = {
@@ -38,6 +52,7 @@ OPERATIONS: dict[str, Operation] = {
         check=models.check_create,
         decide=models.create,
         answer=model_contract.row,
+        needed=models.needed,
     ),
     "model.update": Operation(
         object_type=models.OBJECT_TYPE,
@@ -46,6 +61,7 @@ OPERATIONS: dict[str, Operation] = {
         check=models.check_change,
         decide=models.update,
         answer=model_contract.row,
+        needed=models.needed,
     ),
     "model.block": Operation(
         object_type=models.OBJECT_TYPE,
@@ -66,7 +82,7 @@ OPERATIONS: dict[str, Operation] = {
     "model.rollback": Operation(
         object_type=models.OBJECT_TYPE,
         command=models.RollbackModel,
-        touched=models.touched_by_rollback,
+        touched=models.touched,
         check=models.check_change,
         decide=models.rollback,
         answer=model_contract.row,
@@ -78,6 +94,30 @@ OPERATIONS: dict[str, Operation] = {
         check=models.check_change,
         decide=models.delete,
         answer=model_contract.deletion,
+    ),
+    "credential.create": Operation(
+        object_type=credentials.OBJECT_TYPE,
+        command=credentials.CreateCredential,
+        touched=credentials.touched,
+        check=credentials.check_create,
+        decide=credentials.create,
+        answer=credential_contract.answer,
+    ),
+    "credential.update": Operation(
+        object_type=credentials.OBJECT_TYPE,
+        command=credentials.UpdateCredential,
+        touched=credentials.touched,
+        check=credentials.check_change,
+        decide=credentials.update,
+        answer=credential_contract.answer,
+    ),
+    "credential.delete": Operation(
+        object_type=credentials.OBJECT_TYPE,
+        command=credentials.DeleteCredential,
+        touched=credentials.touched,
+        check=credentials.check_change,
+        decide=credentials.delete,
+        answer=credential_contract.answer,
     ),
     "webhook.create": Operation(
         object_type=webhooks.OBJECT_TYPE,
@@ -146,6 +186,6 @@ OPERATIONS: dict[str, Operation] = {
 }
 
 
-def command_from(operation: str, stored: dict[str, Any]) -> Command:
-    """The command of a task row."""
+def command_from(operation: str, stored: Any) -> Command:
+    """The command of a task row. Raises msgspec.ValidationError."""
     return msgspec.convert(stored, OPERATIONS[operation].command)

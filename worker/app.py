@@ -6,6 +6,7 @@ import os
 import random
 import threading
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -32,6 +33,7 @@ from worker.attempts import Attempts
 from worker.deliver import Deliverer
 from worker.drain import Drain
 from worker.recording import Recording
+from worker.retention import Retention
 from worker.senders.connector import Connector
 from worker.sending import Sending
 from worker.sweep import Sweeper
@@ -106,6 +108,7 @@ class Workshop:
         self.drain = Drain(applier, attempts, settings.batch_size, self._tell)
         self.attempts = attempts
         self.sweeper = Sweeper(engine, self._ring_apply, self._ring_deliver)
+        self.retention = Retention(engine, timedelta(days=settings.retention_days), now)
         self.deliverer = Deliverer(
             engine=engine,
             sending=Sending(
@@ -199,7 +202,12 @@ def _register(app: Celery, workshop: Any, settings: Settings) -> None:
         shop: Workshop = workshop()
         shop.sweeper.sweep()
 
-    del apply, deliver, sweep
+    @app.task(name=rings.PURGE)
+    def purge() -> None:
+        shop: Workshop = workshop()
+        shop.retention.purge()
+
+    del apply, deliver, sweep, purge
 
 
 def _share_memory(**_: object) -> None:

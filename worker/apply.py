@@ -68,10 +68,16 @@ class Applier:
     def _apply(self, connection: Connection, claimed: list[Claimed]) -> Applied:
         if not claimed:
             return Applied(task_ids=[], delivery_ids=[])
-        commands = [(task, command_from(task.operation, task.command)) for task in claimed]
-        refs = {ref for task, command in commands for ref in OPERATIONS[task.operation].touched(command)}
-        batch = self._batch(objects.load(connection, refs))
-        batch.decide(commands)
+        commands = {
+            task.task_id: command_from(task.operation, task.command) for task in claimed if not task.is_cancelled
+        }
+        touched = [
+            OPERATIONS[task.operation].touched(commands[task.task_id]) for task in claimed if not task.is_cancelled
+        ]
+        own = (refs[0] for refs in touched)
+        read = (ref for refs in touched for ref in refs[1:])
+        batch = self._batch(objects.load(connection, own, read))
+        batch.decide(claimed, commands)
         return _save(connection, batch)
 
     def _batch(self, loaded: Objects) -> Batch:
@@ -88,15 +94,19 @@ def _claim(connection: Connection, limit: int) -> list[Claimed]:
     broken: set[ObjectRef] = set()
     for row in connection.execute(tasks.claim_followers(lines, limit)):
         task = _claimed(row)
-        if not row.is_due:
+        if not row.is_free and task.task_id not in claimed:
             broken.add(_ref(task))
         if _ref(task) not in broken:
             claimed[task.task_id] = task
-    return sorted(claimed.values(), key=lambda task: task.seq)
+    return sorted(claimed.values(), key=lambda task: task.seq)[:limit]
 
 
 def _heads(connection: Connection, limit: int, task_ids: list[str] | None = None) -> list[Claimed]:
-    return [_claimed(row) for row in connection.execute(tasks.claim_heads(limit, task_ids))]
+    if task_ids is None:
+        rows = connection.execute(tasks.claim_heads(), {"limit": limit})
+    else:
+        rows = connection.execute(tasks.claim_heads(of_these=True), {"limit": limit, "task_ids": task_ids})
+    return [_claimed(row) for row in rows]
 
 
 def _claimed(row: AnyRow) -> Claimed:

@@ -1,8 +1,8 @@
 """What a batch of claimed tasks comes to: every decision in order, as values to be saved. No I/O."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,10 +12,11 @@ from shared.audit.entries import AuditEntry, describe
 from shared.domain import models
 from shared.domain.decision import Change, Context, Decision, Event, Installation, ObjectRef, Replay
 from shared.domain.problems import Problem, Refusal
-from shared.domain.rights import authorise
+from shared.domain.rights import Principal, authorise
 from shared.encryption.keyring import Keyring, Unreadable
 from shared.encryption.masking import without_secrets
 from shared.encryption.sealing import Binding, open_text
+from shared.encryption.sensitivity import is_sensitive_name
 from shared.operations import OPERATIONS, Command
 from shared.outbox.routing import Endpoint, Routes, targets, task_event
 from shared.runtime.clock import new_id
@@ -26,6 +27,7 @@ from worker.announcing import Outgoing
 Objects = dict[ObjectRef, Any]
 
 REFUSED = "refused"
+CANCELLED = "cancelled"
 
 
 class Batch:
@@ -45,8 +47,8 @@ class Batch:
         self.now = now
         self._keyring = keyring
         self._routes = routes
-        self.changed: dict[ObjectRef, int] = {}
-        """Each object that changes, and how many of the batch's changes had been made with its last one."""
+        # Each object that changed, and how many of the batch's changes had been made with its last one.
+        self._changed: dict[ObjectRef, int] = {}
         self.revisions: list[ModelRevision] = []
         """The versions that models went through; ``revision`` counts from the head's."""
         self.entries: list[AuditEntry] = []
@@ -55,10 +57,14 @@ class Batch:
         self._announced: list[tuple[Claimed, Event]] = []
         self._change_count = 0
 
-    def decide(self, tasks: Iterable[tuple[Claimed, Command]]) -> None:
-        for task, command in tasks:
+    def decide(self, tasks: Iterable[Claimed], commands: Mapping[str, Command]) -> None:
+        """``commands`` by task id; a cancelled task needs none."""
+        for task in tasks:
+            if task.is_cancelled:
+                self._cancel(task)
+                continue
             try:
-                decision = self._decision(task, command)
+                decision = self._decision(task, commands[task.task_id])
             except Refusal as refusal:
                 self.fail(task, refusal.problem())
             else:
@@ -72,6 +78,13 @@ class Batch:
         self._log(task, refused, problem)
         self._end(task, "failed", problem=problem)
 
+    def _cancel(self, task: Claimed) -> None:
+        cancelled = Change(
+            action=CANCELLED, object_type=task.object_type, object_id=task.object_id, before=None, after=None
+        )
+        self._log(task, cancelled, None)
+        self._end(task, "cancelled")
+
     @property
     def change_count(self) -> int:
         return self._change_count
@@ -79,7 +92,7 @@ class Batch:
     @property
     def models_added(self) -> int:
         """By how many the stored models become more, or, negative, less."""
-        of_models = [ref for ref in self.changed if ref.object_type == models.OBJECT_TYPE]
+        of_models = [ref for ref in self._changed if ref.object_type == models.OBJECT_TYPE]
         before = sum(self._before[ref] is not None for ref in of_models)
         return sum(self._objects[ref] is not None for ref in of_models) - before
 
@@ -87,8 +100,13 @@ class Batch:
     def events(self) -> list[Event]:
         return [event for _, event in self._announced]
 
-    def state_of(self, ref: ObjectRef) -> Any:
-        return self._objects[ref]
+    def changed_of(self, object_type: str) -> dict[str, tuple[Any, int]]:
+        """Objects of one type that changed: id -> last state and the order of its last change."""
+        return {
+            ref.object_id: (self._objects[ref], order)
+            for ref, order in self._changed.items()
+            if ref.object_type == object_type
+        }
 
     def before(self, ref: ObjectRef) -> Any:
         return self._before[ref]
@@ -108,21 +126,29 @@ class Batch:
         """One for each user and host: a host that is down holds up nobody else's callbacks, nor this user's others."""
         try:
             url = urlsplit(open_text(self._keyring, Binding("task", task.task_id), sealed_url, "webhook_url"))
-            where = f"{task.principal.user_id} {url.scheme}://{url.netloc.lower()}"
+            where = f"{task.submitted_by} {url.scheme}://{url.netloc.lower()}"
         except Unreadable:
-            where = task.principal.user_id
+            where = task.submitted_by
         return "callback:" + hashlib.sha256(self._keyring.digest(where.encode(), "destination").encode()).hexdigest()
 
     def _decision(self, task: Claimed, command: Command) -> Decision:
         """Raises Refusal. Rights are judged again: they may have been taken away since the task was accepted."""
-        authorise(task.principal, task.operation)
-        context = Context(now=self.now, principal=task.principal, task_id=task.task_id, installation=self._installation)
+        principal = msgspec.convert(task.principal, Principal)
+        authorise(principal, task.operation)
+        context = Context(
+            # Entity tags, and telling a model from a deleted one with its id, rely on distinct times.
+            now=self.now + timedelta(microseconds=self._change_count),
+            principal=principal,
+            task_id=task.task_id,
+            installation=self._installation,
+            is_secret_name=is_sensitive_name,
+        )
         return OPERATIONS[task.operation].decide(self._objects, command, context)
 
     def _succeed(self, task: Claimed, decision: Decision) -> None:
         if decision.is_change:
             self._change_count += 1
-            self.changed.update(dict.fromkeys(decision.objects, self._change_count))
+            self._changed.update(dict.fromkeys(decision.objects, self._change_count))
             self._keep_revisions(task, decision)
             self._objects.update(decision.objects)
         for change in decision.changes:
@@ -145,7 +171,7 @@ class Batch:
                     version=version,
                     operation=task.operation,
                     changed_at=self.now,
-                    changed_by=task.principal.user_id,
+                    changed_by=task.submitted_by,
                     task_id=task.task_id,
                     state=None if model is None else models.document(model),
                 )
@@ -187,8 +213,8 @@ class Batch:
                 position=0,
                 entry_id=new_id(),
                 recorded_at=self.now,
-                actor=task.principal.user_id,
-                actor_key=task.principal.key_id,
+                actor=task.submitted_by,
+                actor_key=str(task.principal.get("key_id", "")),
                 changed_by=task.origin.changed_by,
                 source_address=task.origin.source_address,
                 request_id=task.origin.request_id,

@@ -1,81 +1,137 @@
 """Objects in and out of PostgreSQL, a statement or two for each type whatever the size of the batch."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 
 import msgspec
 from sqlalchemy import Connection
 
+from shared.domain import credentials as credential_domain
 from shared.domain import webhooks as webhook_domain
 from shared.domain.decision import ObjectRef
 from shared.domain.models import OBJECT_TYPE, REVISION_TYPE, Model, revision_ref
-from shared.store import destinations, models, webhooks
+from shared.store import credentials, destinations, models, webhooks
 from shared.store.rows import packed
 from worker.batch import Batch, Objects
 
 
-def load(connection: Connection, refs: Iterable[ObjectRef]) -> Objects:
-    """Every object, locked in one order; ``None`` where there is none yet."""
-    objects: Objects = dict.fromkeys(sorted(refs))
-    model_ids = [ref.object_id for ref in objects if ref.object_type == OBJECT_TYPE]
-    for row in connection.execute(models.by_ids_locked(model_ids)):
-        objects[ObjectRef(OBJECT_TYPE, row.model_id)] = models.from_row(row)
-    versions = [_version_and_id(ref) for ref in objects if ref.object_type == REVISION_TYPE]
-    if versions:
-        for row in connection.execute(
-            models.last_with_versions([(model_id, version) for version, model_id in versions])
-        ):
-            objects[revision_ref(row.model_id, row.version)] = (
-                None if row.state is None else msgspec.convert(row.state, Model)
-            )
-    webhook_ids = [ref.object_id for ref in objects if ref.object_type == webhook_domain.OBJECT_TYPE]
-    if webhook_ids:
-        for row in connection.execute(webhooks.by_ids_locked(webhook_ids)):
-            objects[webhook_domain.ref(row.webhook_id)] = webhooks.from_row(row)
+def load(connection: Connection, own: Iterable[ObjectRef], read: Iterable[ObjectRef]) -> Objects:
+    """The tasks' own objects and what they only read, locked in one order; ``None`` where there is none yet."""
+    own = set(own)
+    objects: Objects = dict.fromkeys(sorted(own.union(read)))
+    _load_models(connection, objects)
+    _load_revisions(connection, objects)
+    _load_credentials(connection, objects, own)
+    _load_credential_users(connection, objects)
+    _load_webhooks(connection, objects)
     return objects
 
 
 def save(connection: Connection, batch: Batch, head_revision: int) -> None:
-    """The last state of every object that changed, and each version that it went through."""
-    changed = {ref: order for ref, order in batch.changed.items() if ref.object_type == OBJECT_TYPE}
-    kept = [
-        models.at_revision(batch.state_of(ref), head_revision + order)
-        for ref, order in changed.items()
-        if batch.state_of(ref) is not None
-    ]
-    removed = [ref.object_id for ref in changed if batch.state_of(ref) is None]
+    """The last state of every object that changed, and each version that models went through."""
+    _save_models(connection, batch, head_revision)
+    _save_credentials(connection, batch, head_revision)
+    _save_webhooks(connection, batch)
+
+
+def _ids(objects: Iterable[ObjectRef], object_type: str) -> list[str]:
+    return [ref.object_id for ref in objects if ref.object_type == object_type]
+
+
+def _load_models(connection: Connection, objects: Objects) -> None:
+    model_ids = _ids(objects, OBJECT_TYPE)
+    if model_ids:
+        for row in connection.execute(models.by_ids_locked(), {"model_ids": model_ids}):
+            objects[ObjectRef(OBJECT_TYPE, row.model_id)] = models.from_row(row)
+
+
+def _load_revisions(connection: Connection, objects: Objects) -> None:
+    """Also names the credentials of earlier versions, since a rollback needs them."""
+    wanted = [_model_id_and_version(object_id) for object_id in _ids(objects, REVISION_TYPE)]
+    if not wanted:
+        return
+    for row in connection.execute(models.last_with_versions(wanted)):
+        model = None if row.state is None else msgspec.convert(row.state, Model)
+        objects[revision_ref(row.model_id, row.version)] = model
+        if model is not None and model.credential_name is not None:
+            objects.setdefault(credential_domain.ref(model.credential_name), None)
+
+
+def _load_credentials(connection: Connection, objects: Objects, own: set[ObjectRef]) -> None:
+    for to_change in (True, False):
+        names = sorted(
+            ref.object_id
+            for ref in objects
+            if ref.object_type == credential_domain.OBJECT_TYPE and (ref in own) == to_change
+        )
+        if names:
+            for row in connection.execute(credentials.by_names_locked(names, to_change=to_change)):
+                objects[credential_domain.ref(row.credential_name)] = credentials.from_row(row)
+
+
+def _load_credential_users(connection: Connection, objects: Objects) -> None:
+    """After the credentials are locked: a model that took one meanwhile is seen."""
+    names = _ids(objects, credential_domain.USERS_TYPE)
+    if not names:
+        return
+    users: defaultdict[str, set[str]] = defaultdict(set)
+    for row in connection.execute(credentials.users(names)):
+        users[row.credential_name].add(row.model_id)
+    objects.update({credential_domain.users_ref(name): frozenset(users[name]) for name in names})
+
+
+def _load_webhooks(connection: Connection, objects: Objects) -> None:
+    webhook_ids = _ids(objects, webhook_domain.OBJECT_TYPE)
+    if webhook_ids:
+        for row in connection.execute(webhooks.by_ids_locked(webhook_ids)):
+            objects[webhook_domain.ref(row.webhook_id)] = webhooks.from_row(row)
+
+
+def _save_models(connection: Connection, batch: Batch, head_revision: int) -> None:
+    changed = batch.changed_of(OBJECT_TYPE)
+    kept = [models.at_revision(model, head_revision + order) for model, order in changed.values() if model is not None]
+    removed = [model_id for model_id, (model, _) in changed.items() if model is None]
     if kept:
         connection.execute(models.save(), packed(kept))
     if removed:
-        connection.execute(models.remove(removed))
+        connection.execute(models.remove(), {"model_ids": removed})
     if batch.revisions:
-        rows = [
-            msgspec.structs.replace(revision, revision=head_revision + revision.revision)
-            for revision in batch.revisions
-        ]
-        connection.execute(models.keep_revisions(), packed(rows))
-    _save_webhooks(connection, batch)
+        revisions = [msgspec.structs.replace(row, revision=head_revision + row.revision) for row in batch.revisions]
+        connection.execute(models.keep_revisions(), packed(revisions))
+
+
+def _save_credentials(connection: Connection, batch: Batch, head_revision: int) -> None:
+    changed = batch.changed_of(credential_domain.OBJECT_TYPE)
+    kept = [credentials.at_revision(state, head_revision + order) for state, order in changed.values() if state]
+    removed = [name for name, (state, _) in changed.items() if state is None]
+    if kept:
+        connection.execute(credentials.save(), packed(kept))
+    if removed:
+        connection.execute(credentials.remove(removed))
 
 
 def _save_webhooks(connection: Connection, batch: Batch) -> None:
     """The last state of every endpoint that changed. One that now leads elsewhere, or is on again, starts afresh."""
-    changed = [ref for ref in batch.changed if ref.object_type == webhook_domain.OBJECT_TYPE]
-    states: list[tuple[webhook_domain.Webhook | None, webhook_domain.Webhook]] = [
-        (batch.before(ref), batch.state_of(ref)) for ref in changed if batch.state_of(ref) is not None
-    ]
-    removed = [ref.object_id for ref in changed if batch.state_of(ref) is None]
-    if states:
-        connection.execute(webhooks.save(), packed([after for _, after in states]))
+    changed = batch.changed_of(webhook_domain.OBJECT_TYPE)
+    kept: list[webhook_domain.Webhook] = [webhook for webhook, _ in changed.values() if webhook is not None]
+    removed = [webhook_id for webhook_id, (webhook, _) in changed.items() if webhook is None]
+    if kept:
+        connection.execute(webhooks.save(), packed(kept))
     if removed:
         connection.execute(webhooks.remove(removed))
-    afresh = [f"webhook:{after.webhook_id}" for before, after in states if before and _is_afresh(before, after)]
+    afresh = [
+        webhook.webhook_id
+        for webhook in kept
+        if _is_afresh(batch.before(webhook_domain.ref(webhook.webhook_id)), webhook)
+    ]
     if afresh:
-        connection.execute(destinations.forget_failures(afresh))
+        connection.execute(destinations.forget_failures([f"webhook:{webhook_id}" for webhook_id in afresh]))
 
 
-def _is_afresh(before: webhook_domain.Webhook, after: webhook_domain.Webhook) -> bool:
-    return before.url != after.url or (after.enabled and not before.enabled)
+def _is_afresh(before: webhook_domain.Webhook | None, after: webhook_domain.Webhook) -> bool:
+    return before is not None and (before.url != after.url or (after.enabled and not before.enabled))
 
 
-def _version_and_id(ref: ObjectRef) -> tuple[int, str]:
-    version, _, model_id = ref.object_id.partition("@")
-    return int(version), model_id
+def _model_id_and_version(object_id: str) -> tuple[str, int]:
+    version, _, model_id = object_id.partition("@")
+    return model_id, int(version)

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 from litestar import Request, Router, get
 from litestar.di import NamedDependency
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 
+from api.openapi import Answer, described
 from api.presentation import audit_view
 from api.reads import Reads
 from shared.contract.audit import OBJECT_TYPES, AuditEntryView, AuditPage
@@ -19,19 +20,26 @@ _Request = Request[Principal, Any, Any]
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
-@get("/audit", summary="List audit entries, newest first", tags=["audit"])
+@get(
+    "/audit",
+    operation_class=described(
+        {200: Answer(shape=AuditPage, text="A page of audit entries.")}, problems=("not_permitted", "invalid_query")
+    ),
+    summary="List audit entries, newest first",
+    tags=["audit"],
+)
 async def list_entries(
     request: _Request,
     reads: NamedDependency[Reads],
-    page: Annotated[int, Parameter(ge=1, le=1_000_000)] = 1,
-    page_size: Annotated[int, Parameter(ge=1, le=100)] = 10,
-    action: str | None = None,
-    object_id: str | None = None,
-    table_name: str | None = None,
-    changed_by: str | None = None,
-    changed_by_api_key: str | None = None,
-    start_date: datetime | None = None,
-    end_date: datetime | None = None,
+    page: Annotated[int, QueryParameter(ge=1, le=1_000_000)] = 1,
+    page_size: Annotated[int, QueryParameter(ge=1, le=100)] = 10,
+    action: FromQuery[str | None] = None,
+    object_id: FromQuery[str | None] = None,
+    table_name: FromQuery[str | None] = None,
+    changed_by: FromQuery[str | None] = None,
+    changed_by_api_key: FromQuery[str | None] = None,
+    start_date: FromQuery[datetime | None] = None,
+    end_date: FromQuery[datetime | None] = None,
 ) -> AuditPage:
     """Where secrets are, `before_value` and `updated_values` show keyed fingerprints."""
     authorise(request.user, "audit.read")
@@ -39,7 +47,7 @@ async def list_entries(
         "action": action,
         "object_id": object_id,
         "object_type": OBJECT_TYPES.get(table_name, table_name) if table_name else None,
-        "actor": changed_by,
+        "changed_by": changed_by,
         "actor_key": changed_by_api_key,
     }
     filters = {name: value for name, value in wanted.items() if value is not None}
@@ -57,8 +65,15 @@ async def list_entries(
     )
 
 
-@get("/audit/{entry_id:str}", summary="Show an audit entry", tags=["audit"])
-async def show_entry(request: _Request, entry_id: str, reads: NamedDependency[Reads]) -> AuditEntryView:
+@get(
+    "/audit/{entry_id:str}",
+    operation_class=described(
+        {200: Answer(shape=AuditEntryView, text="The entry.")}, problems=("not_permitted", "audit_entry_not_found")
+    ),
+    summary="Show an audit entry",
+    tags=["audit"],
+)
+async def show_entry(request: _Request, entry_id: FromPath[str], reads: NamedDependency[Reads]) -> AuditEntryView:
     authorise(request.user, "audit.read")
     row = await reads.row(audit.by_entry_id(entry_id)) if _UUID.fullmatch(entry_id) else None
     if row is None:

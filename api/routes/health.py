@@ -7,7 +7,9 @@ import redis.asyncio
 from litestar import Response, Router, get
 from litestar.di import NamedDependency
 
+from api.openapi import Answer, described
 from api.reads import Reads
+from api.shapes import ReadinessReport
 from shared.domain.problems import Unavailable
 from shared.runtime.config_file import ConfigFile
 from shared.store import tasks
@@ -69,12 +71,28 @@ class Readiness:
         return "ready"
 
 
-@get(["/health/liveliness", "/health/liveness"], summary="Is the process alive?", tags=["health"], security=[])
+@get(
+    ["/health/liveliness", "/health/liveness"],
+    operation_class=described({200: Answer(shape=str, text=f"`{ALIVE}`", media_type="text/plain")}, is_open=True),
+    summary="Is the process alive?",
+    tags=["health"],
+)
 async def liveliness() -> str:
     return ALIVE
 
 
-@get("/health/readiness", summary="Which part is not ready?", tags=["health"], security=[])
+@get(
+    "/health/readiness",
+    operation_class=described(
+        {
+            200: Answer(shape=ReadinessReport, text="Changes are accepted and carried out."),
+            503: Answer(shape=ReadinessReport, text="The part that is not ready is named."),
+        },
+        is_open=True,
+    ),
+    summary="Which part is not ready?",
+    tags=["health"],
+)
 async def readiness(readiness: NamedDependency[Readiness]) -> Response[dict[str, Any]]:
     """503 while the database is away or due work makes no progress; `degraded` while only Redis is away."""
     status_code, report = await readiness.report()

@@ -4,14 +4,16 @@ from typing import Annotated, Any, Literal
 
 from litestar import Request, Response, Router, get
 from litestar.di import NamedDependency
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 
 from api.catalogue import Catalogue, Entry
+from api.openapi import Answer, described
 from api.presentation import history_view
 from api.reads import Reads
+from api.shapes import ModelGroups, ModelList, ModelName, ModelNames
 from shared.contract import model_groups
 from shared.contract.models import ModelHistory, ModelPage
-from shared.domain.problems import InvalidQuery, ModelGroupNotFound, ModelNotFound, ModelNotListed
+from shared.domain.problems import ModelGroupNotFound, ModelNotFound, ModelNotListed, UnusableQuery
 from shared.domain.rights import Principal, authorise
 from shared.encryption.keyring import Keyring
 from shared.store import models
@@ -20,11 +22,26 @@ from shared.store.models import ListFilter
 _Request = Request[Principal, Any, Any]
 _Catalogue = NamedDependency[Catalogue]
 MAX_PAGE_SIZE = 500
+_SORT_HELP = "model_name, created_at or updated_at; costs and status read every model. Another value sorts nothing."
 
 
-@get(["/model/info", "/v1/model/info"], summary="List deployments, or show one", tags=["models"])
+@get(
+    ["/model/info", "/v1/model/info"],
+    operation_class=described(
+        {
+            200: Answer(
+                shape=ModelList,
+                text="All deployments, or the one that was asked for.",
+                headers={"ETag": "Of the one that was asked for."},
+            )
+        },
+        problems=("not_permitted", "model_not_listed", "invalid_query"),
+    ),
+    summary="List deployments, or show one",
+    tags=["models"],
+)
 async def model_info(
-    request: _Request, catalogue: _Catalogue, litellm_model_id: str | None = None
+    request: _Request, catalogue: _Catalogue, litellm_model_id: FromQuery[str | None] = None
 ) -> Response[dict[str, list[Entry]]]:
     """Secrets are removed; everything else is as it was sent. One model is still wrapped in a list, with its `ETag`."""
     authorise(request.user, "model.read")
@@ -37,26 +54,34 @@ async def model_info(
     return Response({"data": [entry]}, headers={"ETag": etag} if etag else {})
 
 
-@get("/v2/model/info", summary="List deployments page by page", tags=["models"])
+@get(
+    "/v2/model/info",
+    operation_class=described(
+        {200: Answer(shape=ModelPage, text="One page.")}, problems=("not_permitted", "invalid_query", "unusable_query")
+    ),
+    summary="List deployments page by page",
+    tags=["models"],
+)
 async def model_info_page(
     request: _Request,
     catalogue: _Catalogue,
-    page: Annotated[int, Parameter(ge=1, le=1_000_000)] = 1,
-    size: Annotated[int, Parameter(ge=1)] = 50,
-    search: str | None = None,
-    model: str | None = None,
-    model_id: Annotated[str | None, Parameter(query="modelId")] = None,
-    use_stored_params: bool = False,
-    team_id: Annotated[str | None, Parameter(query="teamId")] = None,
-    sort_by: Annotated[str | None, Parameter(query="sortBy")] = None,
-    sort_order: Annotated[str, Parameter(query="sortOrder")] = "asc",
-    blocked: bool | None = None,
-    wildcard_only: bool = False,
-    access_group: str | None = None,
+    page: Annotated[int, QueryParameter(ge=1, le=1_000_000)] = 1,
+    size: Annotated[int, QueryParameter(ge=1)] = 50,
+    search: FromQuery[str | None] = None,
+    model: FromQuery[str | None] = None,
+    model_id: Annotated[str | None, QueryParameter(name="modelId")] = None,
+    use_stored_params: FromQuery[bool] = False,
+    team_id: Annotated[str | None, QueryParameter(name="teamId")] = None,
+    sort_by: Annotated[str | None, QueryParameter(name="sortBy", description=_SORT_HELP)] = None,
+    sort_order: Annotated[str, QueryParameter(name="sortOrder")] = "asc",
+    blocked: FromQuery[bool | None] = None,
+    wildcard_only: FromQuery[bool] = False,
+    access_group: FromQuery[str | None] = None,
 ) -> ModelPage:
+    """Those of the configuration file come last. Reads add no defaults, so `use_stored_params` has none to hide."""
     authorise(request.user, "model.read")
     if use_stored_params and model_id is None:
-        raise InvalidQuery("use_stored_params", "requires modelId")
+        raise UnusableQuery("use_stored_params", "use_stored_params requires modelId")
     size = min(size, MAX_PAGE_SIZE)
     wanted = ListFilter(
         search=search or None,
@@ -77,42 +102,70 @@ def _order(text: str, *, is_sorted: bool) -> Literal["asc", "desc"]:
     if text == "desc":
         return "desc"
     if is_sorted and text != "asc":
-        raise InvalidQuery("sortOrder", "must be asc or desc")
+        raise UnusableQuery("sortOrder", "Invalid sortOrder: must be asc or desc")
     return "asc"
 
 
-@get(["/models", "/v1/models"], summary="List model groups in OpenAI's shape", tags=["models"])
+@get(
+    ["/models", "/v1/models"],
+    operation_class=described({200: Answer(shape=ModelNames, text="All of them.")}, problems=("not_permitted",)),
+    summary="List model groups in OpenAI's shape",
+    tags=["models"],
+)
 async def list_names(request: _Request, catalogue: _Catalogue) -> dict[str, Any]:
     authorise(request.user, "model.read")
     return {"data": [model_groups.openai_model(name) for name in await catalogue.names()], "object": "list"}
 
 
-@get(["/models/{name:path}", "/v1/models/{name:path}"], summary="Show one model group", tags=["models"])
-async def show_name(request: _Request, name: str, catalogue: _Catalogue) -> dict[str, Any]:
+@get(
+    ["/models/{name:path}", "/v1/models/{name:path}"],
+    operation_class=described(
+        {200: Answer(shape=ModelName, text="The group.")}, problems=("not_permitted", "model_group_not_found")
+    ),
+    summary="Show one model group",
+    tags=["models"],
+)
+async def show_name(request: _Request, name: FromPath[str], catalogue: _Catalogue) -> dict[str, Any]:
     authorise(request.user, "model.read")
     name = name.removeprefix("/")
-    if not await catalogue.group(name):
+    if not await catalogue.has_group(name):
         raise ModelGroupNotFound(name)
     return model_groups.openai_model(name)
 
 
-@get("/model_group/info", summary="Sum up the deployments of each public name", tags=["models"])
+@get(
+    "/model_group/info",
+    operation_class=described(
+        {200: Answer(shape=ModelGroups, text="All groups, or the one that was asked for.")},
+        problems=("not_permitted", "invalid_query"),
+    ),
+    summary="Sum up the deployments of each public name",
+    tags=["models"],
+)
 async def model_group_info(
-    request: _Request, catalogue: _Catalogue, model_group: str | None = None
+    request: _Request, catalogue: _Catalogue, model_group: FromQuery[str | None] = None
 ) -> dict[str, list[dict[str, Any]]]:
     authorise(request.user, "model.read")
     entries = await catalogue.all() if model_group is None else await catalogue.group(model_group)
     return {"data": model_groups.summed_up(entries)}
 
 
-@get("/model/{model_id:str}/history", summary="List the versions of a deployment", tags=["models"])
+@get(
+    "/model/{model_id:str}/history",
+    operation_class=described(
+        {200: Answer(shape=ModelHistory, text="One page.")},
+        problems=("not_permitted", "model_not_found", "invalid_query"),
+    ),
+    summary="List the versions of a deployment",
+    tags=["models"],
+)
 async def model_history(
     request: _Request,
-    model_id: str,
+    model_id: FromPath[str],
     reads: NamedDependency[Reads],
     keyring: NamedDependency[Keyring],
-    limit: Annotated[int, Parameter(ge=1, le=200)] = 50,
-    before: Annotated[int | None, Parameter(ge=1, description="The `next_before` of the page before.")] = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=200)] = 50,
+    before: Annotated[int | None, QueryParameter(ge=1, description="The `next_before` of the page before.")] = None,
 ) -> ModelHistory:
     """Newest first, with what each version changed. Secrets show as keyed fingerprints."""
     authorise(request.user, "model.read")

@@ -5,10 +5,12 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, Router, patch, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 
 from api.headers import if_match
-from api.openapi import submission_operation
+from api.openapi import change, submission
 from api.routes.bodies import json_body
+from api.shapes import Deletion, ModelRow
 from api.submission import Asked, Submitter
 from shared.contract.models import (
     ModelChange,
@@ -22,24 +24,28 @@ from shared.contract.models import (
     decode_id_to_block,
     decode_new_model,
     decode_rollback,
+    fit_id,
     to_command,
     to_update,
 )
 from shared.domain.models import BlockModel, DeleteModel, RollbackModel, UnblockModel
 from shared.domain.rights import Principal
 from shared.encryption.sealing import Binding, seal_document
-from shared.encryption.sensitivity import is_sensitive_name
 from shared.operations import Command
 from shared.runtime.clock import new_id
 
 _Request = Request[Principal, Any, Any]
 _Submitter = NamedDependency[Submitter]
 
+_OF_ONE = ("model_not_found", "model_in_config", "model_storage_off")
+_OF_NEW = ("model_exists", "team_not_found", "model_storage_off", "unknown_credential")
+_update = change(ModelChange, ModelRow, (*_OF_ONE, "team_not_found", "secret_needed", "unknown_credential"))
+
 
 @post(
     "/model/new",
     status_code=202,
-    operation_class=submission_operation(NewModel),
+    operation_class=submission(NewModel, ModelRow, problems=_OF_NEW),
     summary="Add a deployment",
     tags=["models"],
 )
@@ -63,7 +69,7 @@ async def new_model(request: _Request, submitter: _Submitter) -> Response[Any]:
 @post(
     "/model/update",
     status_code=202,
-    operation_class=submission_operation(ModelChange),
+    operation_class=_update,
     summary="Change a deployment",
     tags=["models"],
 )
@@ -76,19 +82,19 @@ async def update_model(request: _Request, submitter: _Submitter) -> Response[Any
 @patch(
     "/model/{model_id:str}/update",
     status_code=202,
-    operation_class=submission_operation(ModelChange),
+    operation_class=_update,
     summary="Change a deployment",
     tags=["models"],
 )
-async def patch_model(request: _Request, model_id: str, submitter: _Submitter) -> Response[Any]:
+async def patch_model(request: _Request, model_id: FromPath[str], submitter: _Submitter) -> Response[Any]:
     """Changes what is named, and nothing else; `null` removes. The id never changes."""
-    return await _submit_update(request, submitter, decode_change(await json_body(request)), model_id)
+    return await _submit_update(request, submitter, decode_change(await json_body(request)), fit_id(model_id))
 
 
 @post(
     "/model/delete",
     status_code=202,
-    operation_class=submission_operation(ModelId),
+    operation_class=change(ModelId, Deletion, _OF_ONE),
     summary="Remove a deployment",
     tags=["models"],
 )
@@ -101,7 +107,7 @@ async def delete_model(request: _Request, submitter: _Submitter) -> Response[Any
 @post(
     "/model/block",
     status_code=202,
-    operation_class=submission_operation(ModelIdToBlock),
+    operation_class=change(ModelIdToBlock, ModelRow, _OF_ONE),
     summary="Take a deployment out of use",
     tags=["models"],
 )
@@ -114,7 +120,7 @@ async def block_model(request: _Request, submitter: _Submitter) -> Response[Any]
 @post(
     "/model/unblock",
     status_code=202,
-    operation_class=submission_operation(ModelIdToBlock),
+    operation_class=change(ModelIdToBlock, ModelRow, _OF_ONE),
     summary="Put a deployment back to use",
     tags=["models"],
 )
@@ -127,14 +133,17 @@ async def unblock_model(request: _Request, submitter: _Submitter) -> Response[An
 @post(
     "/model/{model_id:str}/rollback",
     status_code=202,
-    operation_class=submission_operation(Rollback),
+    operation_class=change(Rollback, ModelRow, (*_OF_ONE, "version_not_found")),
     summary="Make a deployment what it was",
     tags=["models"],
 )
-async def rollback_model(request: _Request, model_id: str, submitter: _Submitter) -> Response[Any]:
+async def rollback_model(request: _Request, model_id: FromPath[str], submitter: _Submitter) -> Response[Any]:
     """Restores an earlier version as a new one; `GET /model/{model_id}/history` lists them."""
-    version = decode_rollback(await json_body(request))
-    command = RollbackModel(model_id=model_id, to_version=version, if_match=if_match(request.headers.get("if-match")))
+    command = RollbackModel(
+        model_id=fit_id(model_id),
+        to_version=decode_rollback(await json_body(request)),
+        if_match=if_match(request.headers.get("if-match")),
+    )
     return await _submit(request, submitter, "model.rollback", command)
 
 
@@ -142,8 +151,7 @@ async def _submit_update(request: _Request, submitter: Submitter, body: ModelCha
     submitter.check_model_targets(request.user, body.litellm_params or {})
     command = to_update(body, model_id, if_match(request.headers.get("if-match")))
     sealed = seal_document(submitter.keyring, Binding("model", model_id), command.set_params)
-    has_secret = any(is_sensitive_name(name) for name in command.set_params)
-    command = msgspec.structs.replace(command, set_params=sealed, has_secret=has_secret)
+    command = msgspec.structs.replace(command, set_params=sealed)
     asked = Asked(operation="model.update", command=command, body=(model_id, body, command.if_match), names_object=True)
     return await submitter.submit(request, asked)
 

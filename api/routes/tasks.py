@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from litestar import Request, Response, Router, get
 from litestar.di import NamedDependency
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
+from api.openapi import Answer, described
 from api.presentation import task_view
 from api.reads import Reads
 from api.submission import RETRY_AFTER_S
@@ -29,48 +30,75 @@ RECONNECT_MS = 1000
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
+_VERSION = re.compile("[0-9]{1,10}")
+
 _Request = Request[Principal, Any, Any]
-_Limit = Annotated[int, Parameter(ge=1, le=200)]
+_Limit = Annotated[int, QueryParameter(ge=1, le=200)]
 _StatusFilter = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
 
-@get("/tasks/{task_id:str}", summary="Show a task", tags=["tasks"])
+@get(
+    "/tasks/{task_id:str}",
+    operation_class=described(
+        {
+            200: Answer(
+                shape=TaskView,
+                text="The task, in whatever state.",
+                headers={
+                    "ETag": "Changes with every move of the task.",
+                    "Retry-After": "Seconds after which to look again; absent once the task has ended.",
+                },
+            )
+        },
+        problems=("task_not_found", "invalid_query"),
+    ),
+    summary="Show a task",
+    tags=["tasks"],
+)
 async def show_task(
     request: _Request,
-    task_id: str,
+    task_id: FromPath[str],
     reads: NamedDependency[Reads],
     waiting: NamedDependency[Waiting],
     keyring: NamedDependency[Keyring],
     wait: Annotated[
-        float | None, Parameter(ge=0, description="Answer when it has ended, or after this many seconds.")
+        float | None, QueryParameter(ge=0, description="Answer when it has ended, or after this many seconds.")
     ] = None,
 ) -> Response[TaskView]:
     """200 in every state, with `Retry-After` until it has ended. `ETag` changes with every move of the task."""
-    row = await _row(reads, request.user, task_id)
+    row = await row_of(reads, request.user, task_id)
     wait_s = min(wait or 0, MAX_WAIT_S)
     if wait_s > 0 and row.finished_at is None and not waiting.is_full:
         with waiting.watch(row.task_id) as watch:
-            row = await _row(reads, request.user, task_id)
+            row = await row_of(reads, request.user, task_id)
             watch.saw(row.version, row.status)
             await watch.ended(wait_s)
-        row = await _row(reads, request.user, task_id)
+        row = await row_of(reads, request.user, task_id)
     etag = f'"{row.version}"'
     headers = {"ETag": etag} if row.finished_at else {"ETag": etag, "Retry-After": str(RETRY_AFTER_S)}
-    return Response(await _view(reads, keyring, row), headers=headers)
+    return Response(await view_of(reads, keyring, row), headers=headers)
 
 
-@get("/tasks", summary="List tasks, newest first", tags=["tasks"])
+@get(
+    "/tasks",
+    operation_class=described(
+        {200: Answer(shape=TaskPage, text="A page of tasks; `next_cursor` leads to the next one.")},
+        problems=("invalid_query",),
+    ),
+    summary="List tasks, newest first",
+    tags=["tasks"],
+)
 async def list_tasks(
     request: _Request,
     reads: NamedDependency[Reads],
     keyring: NamedDependency[Keyring],
-    status: _StatusFilter | None = None,
-    operation: str | None = None,
-    object_type: str | None = None,
-    object_id: str | None = None,
-    submitted_by: str | None = None,
+    status: FromQuery[_StatusFilter | None] = None,
+    operation: FromQuery[str | None] = None,
+    object_type: FromQuery[str | None] = None,
+    object_id: FromQuery[str | None] = None,
+    submitted_by: FromQuery[str | None] = None,
     limit: _Limit = 50,
-    cursor: str | None = None,
+    cursor: FromQuery[str | None] = None,
 ) -> TaskPage:
     filters = {"status": status, "operation": operation, "object_type": object_type, "object_id": object_id}
     mine_only = not is_allowed(request.user, "task.read", "other")
@@ -86,21 +114,36 @@ async def list_tasks(
     return TaskPage(data=[task_view(keyring, row) for row in rows[:limit]], next_cursor=next_cursor)
 
 
-@get("/tasks/{task_id:str}/events", summary="Follow a task (server-sent events)", tags=["tasks"])
+@get(
+    "/tasks/{task_id:str}/events",
+    operation_class=described(
+        {
+            200: Answer(
+                shape=str,
+                text="Events named `task`; the data of each is the task, its id the task's version.",
+                media_type="text/event-stream",
+            )
+        },
+        problems=("task_not_found", "too_many_waiters"),
+        headers={"Last-Event-ID": "The id of the last event that was seen: older ones are not sent again."},
+    ),
+    summary="Follow a task (server-sent events)",
+    tags=["tasks"],
+)
 async def follow_task(
     request: _Request,
-    task_id: str,
+    task_id: FromPath[str],
     reads: NamedDependency[Reads],
     waiting: NamedDependency[Waiting],
     keyring: NamedDependency[Keyring],
 ) -> ServerSentEvent:
     """One event for each move of the task, the first at once; `Last-Event-ID` resumes. Closes when it has ended."""
-    row = await _row(reads, request.user, task_id)
+    row = await row_of(reads, request.user, task_id)
     if waiting.is_full:
         raise TooManyWaiters
     seen = request.headers.get("last-event-id", "")
     return ServerSentEvent(
-        _moves(request.user, reads, keyring, waiting, row.task_id, int(seen) if seen.isdecimal() else 0)
+        _moves(request.user, reads, keyring, waiting, row.task_id, int(seen) if _VERSION.fullmatch(seen) else 0)
     )
 
 
@@ -109,11 +152,11 @@ async def _moves(
 ) -> AsyncGenerator[ServerSentEventMessage]:
     with waiting.watch(task_id) as watch:
         while True:
-            row = await _row(reads, principal, task_id)
+            row = await row_of(reads, principal, task_id)
             watch.saw(row.version, row.status)
             if row.version > seen:
                 seen = row.version
-                view = await _view(reads, keyring, row)
+                view = await view_of(reads, keyring, row)
                 yield ServerSentEventMessage(
                     event="task", id=str(seen), data=msgspec.json.encode(view).decode(), retry=RECONNECT_MS
                 )
@@ -123,19 +166,19 @@ async def _moves(
                 yield ServerSentEventMessage(comment="still here")
 
 
-async def _row(reads: Reads, principal: Principal, task_id: str) -> AnyRow:
+async def row_of(reads: Reads, principal: Principal, task_id: str) -> AnyRow:
     """Raises TaskNotFound, also where the task is somebody else's."""
-    row = await reads.row(tasks.by_ids([task_id])) if _UUID.fullmatch(task_id) else None
-    if row is None or not is_allowed(principal, "task.read", _relation(principal, row)):
+    row = await reads.row(tasks.by_ids(), task_ids=[task_id]) if _UUID.fullmatch(task_id) else None
+    if row is None or not is_allowed(principal, "task.read", relation(principal, row)):
         raise TaskNotFound
     return row
 
 
-def _relation(principal: Principal, row: AnyRow) -> Relation:
+def relation(principal: Principal, row: AnyRow) -> Relation:
     return "own" if row.submitted_by == principal.user_id else "other"
 
 
-async def _view(reads: Reads, keyring: Keyring, row: AnyRow) -> TaskView:
+async def view_of(reads: Reads, keyring: Keyring, row: AnyRow) -> TaskView:
     deliveries = () if row.webhook_url is None else await reads.rows(outbox.of_tasks([row.task_id]))
     return task_view(keyring, row, deliveries)
 

@@ -7,11 +7,13 @@ from typing import Annotated, Any, Literal
 
 from litestar import Request, Response, Router, get
 from litestar.di import NamedDependency
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 
+from api.openapi import Answer, described
 from api.presentation import attempt_view, delivery_view, webhook_view
 from api.reads import Reads
-from shared.contract.webhooks import DeliveryPage, WebhookDeliveryView, WebhookPage, WebhookView
+from api.shapes import SigningSecret
+from shared.contract.webhooks import DeliveryPage, EndpointPage, EndpointView, WebhookDeliveryView
 from shared.domain.models import etag
 from shared.domain.problems import DeliveryNotFound, InvalidQuery, WebhookNotFound
 from shared.domain.rights import Principal, Relation, authorise, is_allowed
@@ -22,19 +24,28 @@ from shared.store import outbox, webhooks
 from shared.store.rows import AnyRow, fields_of
 
 _Request = Request[Principal, Any, Any]
-_Limit = Annotated[int, Parameter(ge=1, le=200)]
+_Limit = Annotated[int, QueryParameter(ge=1, le=200)]
+_Status = Literal["pending", "succeeded", "failed"]
 _TAGS = ["webhooks"]
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
-@get("/webhooks", summary="List endpoints", tags=_TAGS)
+@get(
+    "/webhooks",
+    operation_class=described(
+        {200: Answer(shape=EndpointPage, text="A page of endpoints; `next_cursor` leads to the next one.")},
+        problems=("not_permitted", "invalid_query"),
+    ),
+    summary="List endpoints",
+    tags=_TAGS,
+)
 async def list_webhooks(
     request: _Request,
     reads: NamedDependency[Reads],
     keyring: NamedDependency[Keyring],
     limit: _Limit = 50,
-    cursor: str | None = None,
-) -> WebhookPage:
+    cursor: FromQuery[str | None] = None,
+) -> EndpointPage:
     """Oldest first. Those of others are listed for admins only."""
     mine_only = not is_allowed(request.user, "webhook.read", "other")
     if mine_only:
@@ -47,26 +58,46 @@ async def list_webhooks(
         )
     )
     next_cursor = _cursor_of(rows[limit - 1].webhook_id) if len(rows) > limit else None
-    return WebhookPage(data=[webhook_view(keyring, row) for row in rows[:limit]], next_cursor=next_cursor)
+    return EndpointPage(data=[webhook_view(keyring, row) for row in rows[:limit]], next_cursor=next_cursor)
 
 
-@get("/webhooks/{webhook_id:str}", summary="Show an endpoint", tags=_TAGS)
+@get(
+    "/webhooks/{webhook_id:str}",
+    operation_class=described(
+        {
+            200: Answer(
+                shape=EndpointView, text="The endpoint, and how calls to it go.", headers={"ETag": "Of the endpoint."}
+            )
+        },
+        problems=("webhook_not_found",),
+    ),
+    summary="Show an endpoint",
+    tags=_TAGS,
+)
 async def show_webhook(
-    request: _Request, webhook_id: str, reads: NamedDependency[Reads], keyring: NamedDependency[Keyring]
-) -> Response[WebhookView]:
+    request: _Request, webhook_id: FromPath[str], reads: NamedDependency[Reads], keyring: NamedDependency[Keyring]
+) -> Response[EndpointView]:
     """With its `ETag`, and how calls to it go. What may be a token in its URL shows as `***`."""
     row = await _row(reads, request.user, webhook_id, "webhook.read")
     return Response(webhook_view(keyring, row), headers={"ETag": etag(fields_of(row))})
 
 
-@get("/webhooks/{webhook_id:str}/deliveries", summary="List what was sent to an endpoint", tags=_TAGS)
+@get(
+    "/webhooks/{webhook_id:str}/deliveries",
+    operation_class=described(
+        {200: Answer(shape=DeliveryPage, text="A page of deliveries; `next_cursor` leads to the next one.")},
+        problems=("webhook_not_found", "invalid_query"),
+    ),
+    summary="List what was sent to an endpoint",
+    tags=_TAGS,
+)
 async def list_deliveries(
     request: _Request,
-    webhook_id: str,
+    webhook_id: FromPath[str],
     reads: NamedDependency[Reads],
-    status: Literal["pending", "succeeded", "failed"] | None = None,
+    status: FromQuery[_Status | None] = None,
     limit: _Limit = 50,
-    cursor: str | None = None,
+    cursor: FromQuery[str | None] = None,
 ) -> DeliveryPage:
     """Newest first."""
     await _row(reads, request.user, webhook_id, "delivery.read")
@@ -76,9 +107,17 @@ async def list_deliveries(
     return DeliveryPage(data=[delivery_view(row) for row in rows[:limit]], next_cursor=next_cursor)
 
 
-@get("/webhooks/{webhook_id:str}/deliveries/{delivery_id:str}", summary="Show a delivery and every attempt", tags=_TAGS)
+@get(
+    "/webhooks/{webhook_id:str}/deliveries/{delivery_id:str}",
+    operation_class=described(
+        {200: Answer(shape=WebhookDeliveryView, text="The delivery.")},
+        problems=("webhook_not_found", "delivery_not_found"),
+    ),
+    summary="Show a delivery and every attempt",
+    tags=_TAGS,
+)
 async def show_delivery(
-    request: _Request, webhook_id: str, delivery_id: str, reads: NamedDependency[Reads]
+    request: _Request, webhook_id: FromPath[str], delivery_id: FromPath[str], reads: NamedDependency[Reads]
 ) -> WebhookDeliveryView:
     """When it was tried, what came back, how long it took, and the beginning of the answer."""
     await _row(reads, request.user, webhook_id, "delivery.read")
@@ -89,7 +128,15 @@ async def show_delivery(
     return delivery_view(row, [attempt_view(attempt) for attempt in attempts])
 
 
-@get("/webhooks/secret", summary="Show the secret that signs your callbacks", tags=_TAGS)
+@get(
+    "/webhooks/secret",
+    operation_class=described(
+        {200: Answer(shape=SigningSecret, text="The caller's own secret.")},
+        problems=("not_permitted",),
+    ),
+    summary="Show the secret that signs your callbacks",
+    tags=_TAGS,
+)
 async def show_secret(
     request: _Request, reads: NamedDependency[Reads], keyring: NamedDependency[Keyring]
 ) -> dict[str, str]:

@@ -6,15 +6,16 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, Router, delete, patch, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 
 from api.headers import if_match
 from api.lookups import Judge
-from api.openapi import submission_operation
+from api.openapi import change, submission
 from api.routes.bodies import json_body
+from api.shapes import WebhookDeleted, WebhookReplayed, WebhookRow
 from api.submission import REPLAYED, Asked, Submitter
 from shared.contract.webhooks import (
     NewWebhook,
-    NoBody,
     ReplayRequest,
     WebhookChange,
     decode_new_webhook,
@@ -43,12 +44,14 @@ from shared.runtime.clock import new_id
 _Request = Request[Principal, Any, Any]
 _Submitter = NamedDependency[Submitter]
 _TAGS = ["webhooks"]
+_OF_ONE = ("webhook_not_found",)
+_on_one = change(None, WebhookRow, _OF_ONE)
 
 
 @post(
     "/webhooks",
     status_code=202,
-    operation_class=submission_operation(NewWebhook),
+    operation_class=submission(NewWebhook, WebhookRow, ()),
     summary="Register an endpoint",
     tags=_TAGS,
 )
@@ -74,12 +77,12 @@ async def new_webhook(request: _Request, submitter: _Submitter, judge: NamedDepe
 @patch(
     "/webhooks/{webhook_id:str}",
     status_code=202,
-    operation_class=submission_operation(WebhookChange),
+    operation_class=change(WebhookChange, WebhookRow, _OF_ONE),
     summary="Change an endpoint",
     tags=_TAGS,
 )
 async def patch_webhook(
-    request: _Request, webhook_id: str, submitter: _Submitter, judge: NamedDependency[Judge]
+    request: _Request, webhook_id: FromPath[str], submitter: _Submitter, judge: NamedDependency[Judge]
 ) -> Response[Any]:
     """Changes what is named, and nothing else. The team and the secret stay."""
     authorise(request.user, "webhook.update")
@@ -104,11 +107,11 @@ async def patch_webhook(
 @delete(
     "/webhooks/{webhook_id:str}",
     status_code=202,
-    operation_class=submission_operation(None),
+    operation_class=change(None, WebhookDeleted, _OF_ONE),
     summary="Remove an endpoint",
     tags=_TAGS,
 )
-async def delete_webhook(request: _Request, webhook_id: str, submitter: _Submitter) -> Response[Any]:
+async def delete_webhook(request: _Request, webhook_id: FromPath[str], submitter: _Submitter) -> Response[Any]:
     """What still waits for it ends as failed."""
     command = DeleteWebhook(webhook_id=webhook_id, if_match=_if_match(request))
     return await _submit(request, submitter, "webhook.delete", command)
@@ -117,11 +120,11 @@ async def delete_webhook(request: _Request, webhook_id: str, submitter: _Submitt
 @post(
     "/webhooks/{webhook_id:str}/rotate",
     status_code=202,
-    operation_class=submission_operation(NoBody, is_required=False),
+    operation_class=_on_one,
     summary="Replace an endpoint's secret",
     tags=_TAGS,
 )
-async def rotate_webhook(request: _Request, webhook_id: str, submitter: _Submitter) -> Response[Any]:
+async def rotate_webhook(request: _Request, webhook_id: FromPath[str], submitter: _Submitter) -> Response[Any]:
     """The answer holds the new `secret`, this once. For 24 hours every call is signed with both."""
     decode_no_body(await json_body(request))
     secret = new_secret()
@@ -136,11 +139,11 @@ async def rotate_webhook(request: _Request, webhook_id: str, submitter: _Submitt
 @post(
     "/webhooks/{webhook_id:str}/enable",
     status_code=202,
-    operation_class=submission_operation(NoBody, is_required=False),
+    operation_class=_on_one,
     summary="Switch an endpoint on",
     tags=_TAGS,
 )
-async def enable_webhook(request: _Request, webhook_id: str, submitter: _Submitter) -> Response[Any]:
+async def enable_webhook(request: _Request, webhook_id: FromPath[str], submitter: _Submitter) -> Response[Any]:
     """What it missed meanwhile comes with `POST /webhooks/{webhook_id}/replay`."""
     decode_no_body(await json_body(request))
     command = EnableWebhook(webhook_id=webhook_id, if_match=_if_match(request))
@@ -150,11 +153,11 @@ async def enable_webhook(request: _Request, webhook_id: str, submitter: _Submitt
 @post(
     "/webhooks/{webhook_id:str}/disable",
     status_code=202,
-    operation_class=submission_operation(NoBody, is_required=False),
+    operation_class=_on_one,
     summary="Switch an endpoint off",
     tags=_TAGS,
 )
-async def disable_webhook(request: _Request, webhook_id: str, submitter: _Submitter) -> Response[Any]:
+async def disable_webhook(request: _Request, webhook_id: FromPath[str], submitter: _Submitter) -> Response[Any]:
     """Nothing is sent, not even what waits already; all of it is kept as failed, for a replay."""
     decode_no_body(await json_body(request))
     command = DisableWebhook(webhook_id=webhook_id, if_match=_if_match(request))
@@ -164,11 +167,11 @@ async def disable_webhook(request: _Request, webhook_id: str, submitter: _Submit
 @post(
     "/webhooks/{webhook_id:str}/test",
     status_code=202,
-    operation_class=submission_operation(NoBody, is_required=False),
+    operation_class=_on_one,
     summary="Send a test event",
     tags=_TAGS,
 )
-async def test_webhook(request: _Request, webhook_id: str, submitter: _Submitter) -> Response[Any]:
+async def test_webhook(request: _Request, webhook_id: FromPath[str], submitter: _Submitter) -> Response[Any]:
     """`webhook.test` comes to this endpoint alone, also while it is disabled."""
     decode_no_body(await json_body(request))
     command = SendTest(webhook_id=webhook_id, if_match=_if_match(request))
@@ -178,11 +181,11 @@ async def test_webhook(request: _Request, webhook_id: str, submitter: _Submitter
 @post(
     "/webhooks/{webhook_id:str}/replay",
     status_code=202,
-    operation_class=submission_operation(ReplayRequest),
+    operation_class=change(ReplayRequest, WebhookReplayed, _OF_ONE),
     summary="Send deliveries again",
     tags=_TAGS,
 )
-async def replay_webhook(request: _Request, webhook_id: str, submitter: _Submitter) -> Response[Any]:
+async def replay_webhook(request: _Request, webhook_id: FromPath[str], submitter: _Submitter) -> Response[Any]:
     """One delivery, or all that failed since a time: the same `webhook-id`, a fresh timestamp and schedule."""
     body = decode_replay(await json_body(request))
     since: datetime | None = body.since

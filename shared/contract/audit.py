@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-_TABLES = {"model": "LiteLLM_ProxyModelTable"}
+_TABLES = {"model": "LiteLLM_ProxyModelTable", "credential": "LiteLLM_CredentialsTable"}
 OBJECT_TYPES = {table: object_type for object_type, table in _TABLES.items()}
 
 

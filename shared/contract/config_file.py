@@ -2,8 +2,8 @@
 
 import datetime
 import hashlib
-from collections import Counter
 from collections.abc import Iterable, Mapping
+from itertools import count
 from typing import Any, cast
 
 import msgspec
@@ -52,29 +52,32 @@ def config_models(document: Mapping[str, Any]) -> list[ConfigModel]:
     listed: object = document.get("model_list") or []
     if not isinstance(listed, list):
         raise BrokenConfig("model_list: must be a list")
-    seen: Counter[str] = Counter()
+    taken: set[str] = set()
     entries = cast("list[object]", listed)
-    return [_model(number, entry, seen) for number, entry in enumerate(entries, start=1)]
+    return [_model(number, entry, taken) for number, entry in enumerate(entries, start=1)]
 
 
-def _model(number: int, entry: object, seen: Counter[str]) -> ConfigModel:
+def _model(number: int, entry: object, taken: set[str]) -> ConfigModel:
     try:
         request = normalised(msgspec.convert(_as_json(entry), NewModel))
-    except msgspec.ValidationError as error:
-        raise BrokenConfig(f"model_list entry {number}: {error}") from None
-    except InvalidRequest as refusal:
+    except (msgspec.ValidationError, BrokenConfig, InvalidRequest) as refusal:
         raise BrokenConfig(f"model_list entry {number}: {refusal}") from None
     info = request.model_info or {}
-    model_id = info.get("id") or _stable_id(request)
-    seen[model_id] += 1
-    if seen[model_id] > 1:
-        model_id = f"{model_id}-{seen[model_id]}"
+    model_id = _free(info.get("id") or _stable_id(request), taken)
+    taken.add(model_id)
     return ConfigModel(
         model_id=model_id,
         model_name=request.model_name,
         litellm_params=request.litellm_params,
         model_info={name: value for name, value in info.items() if name != "id"},
     )
+
+
+def _free(model_id: str, taken: set[str]) -> str:
+    """The id itself, or, for an entry that repeats an earlier one, the id with a number."""
+    if model_id not in taken:
+        return model_id
+    return next(numbered for n in count(2) if (numbered := f"{model_id}-{n}") not in taken)
 
 
 def _stable_id(request: NewModel) -> str:
@@ -84,9 +87,13 @@ def _stable_id(request: NewModel) -> str:
 
 
 def _as_json(value: object) -> object:
-    """YAML knows dates, which JSON writes as text: ``api_version: 2023-05-15``."""
+    """YAML knows dates, which JSON writes as text: ``api_version: 2023-05-15``. Raises BrokenConfig."""
     if isinstance(value, dict):
         return {str(name): _as_json(item) for name, item in cast("dict[object, object]", value).items()}
     if isinstance(value, list):
         return [_as_json(item) for item in cast("list[object]", value)]
-    return value.isoformat() if isinstance(value, datetime.date) else value
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    if value is not None and not isinstance(value, str | int | float | bool):
+        raise BrokenConfig(f"a value of the type {type(value).__name__}, which JSON does not have")
+    return value

@@ -43,6 +43,14 @@ def field_error(message: str) -> FieldError:
     return FieldError(path or "body", text[:1].lower() + text[1:])
 
 
+def may_be_unstorable(body: bytes) -> bool:
+    """False if nothing decoded from this body can be ``unstorable``: far quicker than looking through the documents.
+
+    JSON can spell such characters only with an escape, and each level of depth takes a bracket.
+    """
+    return b"\\u" in body or body.count(b"{") + body.count(b"[") > MAX_DEPTH
+
+
 def unstorable(document: object, field: str) -> Iterator[FieldError]:
     """What in a document could not be stored as it is: text that PostgreSQL refuses, too deep nesting."""
     stack: list[tuple[object, str, int]] = [(document, field, 1)]
@@ -59,6 +67,6 @@ def unstorable(document: object, field: str) -> Iterator[FieldError]:
                 yield FieldError(path, "has a key with a NUL or an unpaired surrogate")
             else:
                 stack.extend((item, f"{path}.{key}", depth + 1) for key, item in items.items())
-        elif isinstance(value, list):
+        elif isinstance(value, list | tuple):
             items = cast("list[object]", value)
             stack.extend((item, f"{path}[{i}]", depth + 1) for i, item in enumerate(items))

@@ -26,6 +26,12 @@ CATALOGUE: dict[str, ErrorKind] = {
     "invalid_query": ErrorKind(
         422, "invalid_request_error", "A query parameter is not valid", "Mend the parameter named in `param`."
     ),
+    "unusable_query": ErrorKind(
+        400,
+        "invalid_request_error",
+        "A query parameter cannot be used like this",
+        "Mend the parameter named in `param`.",
+    ),
     "not_authenticated": ErrorKind(
         401, "auth_error", "No valid key was given", "Send a key as `Authorization: Bearer sk-…` or `x-api-key: sk-…`."
     ),
@@ -61,8 +67,27 @@ CATALOGUE: dict[str, ErrorKind] = {
     "team_not_found": ErrorKind(
         400, "invalid_request_error", "There is no such team", "Create the team first, or leave `team_id` out."
     ),
+    "unknown_credential": ErrorKind(
+        400, "invalid_request_error", "There is no such credential", "Create it first with `POST /credentials`."
+    ),
+    "credential_not_found": ErrorKind(404, "not_found_error", "There is no such credential", "Check the name."),
+    "credential_exists": ErrorKind(
+        409, "invalid_request_error", "The credential exists already", "Change it with PATCH, or choose another name."
+    ),
+    "credential_in_use": ErrorKind(
+        409, "invalid_request_error", "The credential is in use", "Give the named models other credentials first."
+    ),
     "task_not_found": ErrorKind(
         404, "not_found_error", "There is no such task", "Check the id; tasks of others are not shown."
+    ),
+    "task_not_failed": ErrorKind(
+        409, "invalid_request_error", "The task cannot be tried again", "Submit the change anew instead."
+    ),
+    "precondition_required": ErrorKind(
+        428,
+        "invalid_request_error",
+        "A precondition is required",
+        "Read the object and send its `ETag` as `If-Match` (`POINTSMAN_REQUIRE_IF_MATCH` is on).",
     ),
     "audit_entry_not_found": ErrorKind(404, "not_found_error", "There is no such audit entry", "Check the id."),
     "not_found": ErrorKind(

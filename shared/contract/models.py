@@ -6,9 +6,9 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from shared.contract.decoding import decode, unstorable
+from shared.contract.decoding import decode, may_be_unstorable, unstorable
 from shared.contract.parameters import check_provider_model, checked_info, checked_params, masked_values, typed
-from shared.domain.models import CreateModel, UpdateModel
+from shared.domain.models import CREDENTIAL_PARAM, CreateModel, UpdateModel
 from shared.domain.problems import FieldError, InvalidRequest
 
 Name = Annotated[str, Meta(min_length=1, max_length=500)]
@@ -37,11 +37,13 @@ _new_model = msgspec.json.Decoder(NewModel)
 
 def decode_new_model(body: bytes) -> NewModel:
     """Raises InvalidRequest."""
-    return normalised(decode(_new_model, body))
+    return normalised(decode(_new_model, body), may_be_unfit=may_be_unstorable(body))
 
 
-def normalised(request: NewModel) -> NewModel:
+def normalised(request: NewModel, *, may_be_unfit: bool = True) -> NewModel:
     """In one form: numeric strings are numbers, an id of ``""`` is absent, 77 is ``"77"``.
+
+    ``may_be_unfit`` is false where it is known that all of it can be stored.
 
     Raises:
         InvalidRequest: names every field that is wrong.
@@ -49,13 +51,15 @@ def normalised(request: NewModel) -> NewModel:
     errors: list[FieldError] = []
     params = checked_params(request.litellm_params, errors)
     info = checked_info(request.model_info or {}, errors)
-    errors.extend(unstorable(request.model_name, "model_name"))
-    errors.extend(unstorable(params, "litellm_params"))
-    errors.extend(unstorable(info, "model_info"))
-    errors.extend(masked_values(params))
-    if errors:
-        raise InvalidRequest(*errors)
-    return msgspec.structs.replace(request, litellm_params=params, model_info=info, blocked=bool(request.blocked))
+    if may_be_unfit:
+        errors.extend(unstorable(request.model_name, "model_name"))
+        errors.extend(unstorable(params, "litellm_params"))
+        errors.extend(unstorable(info, "model_info"))
+    _refuse_any(errors)
+    _refuse_any(list(masked_values(params)))
+    return NewModel(
+        model_name=request.model_name, litellm_params=params, model_info=info, blocked=bool(request.blocked)
+    )
 
 
 def to_command(request: NewModel, new_id: str) -> CreateModel:
@@ -69,6 +73,7 @@ def to_command(request: NewModel, new_id: str) -> CreateModel:
         litellm_params=request.litellm_params,
         model_info=_own(info),
         team_id=team_id,
+        credential_name=request.litellm_params.get(CREDENTIAL_PARAM),
         blocked=bool(request.blocked),
     )
 
@@ -128,15 +133,14 @@ def decode_change(body: bytes) -> ModelChange:
     params = {name: typed(name, value, errors) for name, value in given.items()}
     info = checked_info(request.model_info or {}, errors)
     info = {**info, **{name: None for name, value in (request.model_info or {}).items() if value is None}}
-    errors.extend(unstorable((request.model_name, request.litellm_params_to_remove), "model_name"))
-    errors.extend(unstorable(params, "litellm_params"))
+    model_id = None if request.id in ("", None) else str(request.id)
+    errors.extend(unstorable(request.model_name, "model_name"))
+    errors.extend(unstorable(request.litellm_params_to_remove, "litellm_params_to_remove"))
     errors.extend(unstorable(info, "model_info"))
-    errors.extend(masked_values(params))
-    if errors:
-        raise InvalidRequest(*errors)
-    return msgspec.structs.replace(
-        request, litellm_params=params, model_info=info, id=None if request.id in ("", None) else str(request.id)
-    )
+    errors.extend(unstorable(params, "litellm_params"))
+    _refuse_any(errors)
+    _refuse_any(list(masked_values(params)))
+    return msgspec.structs.replace(request, litellm_params=params, model_info=info, id=model_id)
 
 
 def changed_id(request: ModelChange) -> str:
@@ -148,7 +152,7 @@ def changed_id(request: ModelChange) -> str:
     model_id = (request.model_info or {}).get("id") or request.id
     if not model_id:
         raise InvalidRequest(FieldError("model_info.id", "is required"))
-    return str(model_id)
+    return fit_id(str(model_id), "id")
 
 
 def to_update(request: ModelChange, model_id: str, if_match: str | None) -> UpdateModel:
@@ -161,6 +165,7 @@ def to_update(request: ModelChange, model_id: str, if_match: str | None) -> Upda
         set_info={name: value for name, value in info.items() if value is not None and name != "team_id"},
         remove_info=tuple(name for name, value in info.items() if value is None and name != "team_id"),
         team_id=info.get("team_id"),
+        credential_name=params.get(CREDENTIAL_PARAM),
         blocked=request.blocked,
         if_match=if_match,
     )
@@ -168,12 +173,18 @@ def to_update(request: ModelChange, model_id: str, if_match: str | None) -> Upda
 
 def decode_id(body: bytes) -> str:
     """Raises InvalidRequest."""
-    return str(decode(_model_id, body).id)
+    return fit_id(str(decode(_model_id, body).id), "id")
 
 
 def decode_id_to_block(body: bytes) -> str:
     """Raises InvalidRequest."""
-    return str(decode(_model_id_to_block, body).model_id)
+    return fit_id(str(decode(_model_id_to_block, body).model_id), "model_id")
+
+
+def fit_id(model_id: str, field: str = "model_id") -> str:
+    """Raises InvalidRequest for what can be no id."""
+    _refuse_any(list(unstorable(model_id, field)))
+    return model_id
 
 
 def decode_rollback(body: bytes) -> int:
@@ -244,6 +255,7 @@ def entry(document: Mapping[str, Any]) -> Document:
         "model_name": document["public_name"] or document["model_name"],
         "litellm_params": document["litellm_params"],
         "model_info": {
+            **prices(document["litellm_params"]),
             **document["model_info"],
             "id": document["model_id"],
             "db_model": True,
@@ -254,6 +266,16 @@ def entry(document: Mapping[str, Any]) -> Document:
             "updated_by": document["updated_by"],
         },
     }
+
+
+def prices(params: Mapping[str, Any]) -> Document:
+    """What LiteLLM's readers look for in ``model_info``, wherever it was set."""
+    return {name: value for name, value in params.items() if "cost_per_" in name}
+
+
+def _refuse_any(errors: list[FieldError]) -> None:
+    if errors:
+        raise InvalidRequest(*errors)
 
 
 def _own(info: Document) -> Document:

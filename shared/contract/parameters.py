@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, cast
 
+from shared.domain.models import CREDENTIAL_PARAM
 from shared.domain.problems import FieldError
 
 Document = dict[str, Any]
@@ -18,17 +19,24 @@ _SWITCHES = frozenset(
 # LiteLLM lets these hold a number or a text that it interprets itself.
 _NUMBER_OR_TEXT = frozenset(("timeout", "stream_timeout"))
 _TIERS = ("free", "paid")
-# Forms in which a secret is shown: LiteLLM's stars, this product's fingerprints and sealed texts.
-_MASKED = re.compile(r"\*{4,}|^fp:[A-Za-z0-9_-]{1,32}:[0-9a-f]{16}$|^pm1:[A-Za-z0-9_-]{1,32}:")
+# Forms in which a secret is shown: LiteLLM's stars, this product's fingerprints (alone, or behind what is shown of a
+# URL or a long text) and sealed texts.
+_MASKED = re.compile(
+    r"\S*\*{4,}\S*|(?:.* \()?fp:[A-Za-z0-9_-]{1,32}:[0-9a-f]{16}\)?|pm1:[A-Za-z0-9_-]{1,32}:.*", re.DOTALL
+)
 
 
-def masked_values(params: Document, at: str = "litellm_params") -> Iterator[FieldError]:
+def masked_values(value: Any, at: str = "litellm_params") -> Iterator[FieldError]:
     """Values that are the mask of a secret and not the secret: stored, they would replace it."""
-    for name, value in params.items():
-        if isinstance(value, str) and _MASKED.search(value):
-            yield FieldError(f"{at}.{name}", "is a masked value; send the real one, or leave it out to keep it")
-        elif isinstance(value, dict):
-            yield from masked_values(cast("Document", value), f"{at}.{name}")
+    if isinstance(value, str):
+        if _MASKED.fullmatch(value):
+            yield FieldError(at, "is a masked value; send the real one, or leave it out to keep it")
+    elif isinstance(value, dict):
+        for name, item in cast("Document", value).items():
+            yield from masked_values(item, f"{at}.{name}")
+    elif isinstance(value, list):
+        for position, item in enumerate(cast("list[Any]", value)):
+            yield from masked_values(item, f"{at}[{position}]")
 
 
 def check_provider_model(params: Document, errors: list[FieldError]) -> None:
@@ -37,7 +45,8 @@ def check_provider_model(params: Document, errors: list[FieldError]) -> None:
 
 
 def checked_params(params: Document, errors: list[FieldError]) -> Document:
-    if "model" not in params:
+    """Of a new model."""
+    if params.get("model") is None:
         errors.append(FieldError("litellm_params.model", "is required"))
     else:
         check_provider_model(params, errors)
@@ -45,6 +54,8 @@ def checked_params(params: Document, errors: list[FieldError]) -> Document:
 
 
 def typed(name: str, value: Any, errors: list[FieldError]) -> Any:
+    if name == CREDENTIAL_PARAM and value is not None and (not isinstance(value, str) or not value):
+        errors.append(FieldError(f"litellm_params.{name}", "must be the name of a credential"))
     if not isinstance(value, str) or value.startswith("os.environ/"):
         if _is_number(name) and (isinstance(value, bool) or not isinstance(value, int | float | str | None)):
             errors.append(FieldError(f"litellm_params.{name}", "must be a number"))
@@ -66,12 +77,13 @@ def _is_number(name: str) -> bool:
 def _number(text: str, *, whole: bool) -> int | float | None:
     try:
         number = int(text) if whole else float(text)
-    except ValueError:
+        return number if math.isfinite(number) else None
+    except (ValueError, OverflowError):  # the second for a whole number that no float can hold
         return None
-    return number if math.isfinite(number) else None
 
 
 def checked_info(info: Document, errors: list[FieldError]) -> Document:
+    """Without ids that are null or empty."""
     info = dict(info)
     model_id = info.get("id")
     if isinstance(model_id, int) and not isinstance(model_id, bool):

@@ -37,7 +37,7 @@ class WebhookChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     description: _Description | msgspec.UnsetType = msgspec.UNSET
 
 
-class NoBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class _NoBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``{}``, or nothing at all."""
 
 
@@ -59,7 +59,7 @@ class HealthView(msgspec.Struct, frozen=True, kw_only=True):
     last_success_at: str | None = None
 
 
-class WebhookView(msgspec.Struct, frozen=True, kw_only=True):
+class EndpointView(msgspec.Struct, frozen=True, kw_only=True):
     """One endpoint. What may be a token in its URL is shown as ``***``; its secret is never shown."""
 
     webhook_id: str
@@ -78,8 +78,8 @@ class WebhookView(msgspec.Struct, frozen=True, kw_only=True):
     health: HealthView
 
 
-class WebhookPage(msgspec.Struct, frozen=True, kw_only=True):
-    data: list[WebhookView]
+class EndpointPage(msgspec.Struct, frozen=True, kw_only=True):
+    data: list[EndpointView]
     next_cursor: str | None
 
 
@@ -104,7 +104,7 @@ class DeliveryPage(msgspec.Struct, frozen=True, kw_only=True):
 
 _new_webhook = msgspec.json.Decoder(NewWebhook)
 _change = msgspec.json.Decoder(WebhookChange)
-_no_body = msgspec.json.Decoder(NoBody)
+_no_body = msgspec.json.Decoder(_NoBody)
 _replay = msgspec.json.Decoder(ReplayRequest)
 
 

@@ -6,7 +6,7 @@ import msgspec
 
 from shared.domain.decision import ObjectRef
 from shared.domain.problems import IdempotencyKeyReused
-from shared.domain.tasks import Line, OpenTask
+from shared.domain.tasks import Line, Lines, OpenTask
 
 Key = tuple[str, str]
 """A principal's user id and its idempotency key."""
@@ -17,8 +17,9 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
 
     task: OpenTask
     ref: ObjectRef
+    needs: tuple[ObjectRef, ...] = ()
     idempotency_key: str | None
-    check: Callable[[Line], None]
+    check: Callable[[Lines], None]
     is_same: Callable[[str], bool]
 
     @property
@@ -42,9 +43,9 @@ class Known:
         earlier = self._repeated(submission)
         if earlier is not None:
             return earlier
-        line = self._lines.get(submission.ref, Line(is_stored=False))
-        submission.check(line)
-        self._remember(submission, line)
+        lines = {ref: self._lines.get(ref, Line(is_stored=False)) for ref in (submission.ref, *submission.needs)}
+        submission.check(lines)
+        self._remember(submission, lines[submission.ref])
         return submission.task.task_id
 
     def _repeated(self, submission: Submission) -> str | None:
@@ -53,13 +54,13 @@ class Known:
             if not submission.is_same(digest):
                 raise IdempotencyKeyReused
             return task_id
-        line = self._lines.get(submission.ref)
-        last = line.waiting[-1] if line is not None and line.waiting else None
+        line = self._lines.get(submission.ref, Line(is_stored=False))
+        last = line.waiting[-1] if line.waiting else line.created_by
         if last is None or not last.operation.endswith(".create") or last.submitted_by != submission.task.submitted_by:
             return None
         return last.task_id if submission.is_same(last.digest) else None
 
     def _remember(self, submission: Submission, line: Line) -> None:
-        self._lines[submission.ref] = Line(is_stored=line.is_stored, waiting=(*line.waiting, submission.task))
+        self._lines[submission.ref] = msgspec.structs.replace(line, waiting=(*line.waiting, submission.task))
         if submission.key is not None:
             self._keys[submission.key] = (submission.task.task_id, submission.task.digest)

@@ -1,6 +1,6 @@
 """The values that all decisions share."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +17,11 @@ class ObjectRef(msgspec.Struct, frozen=True, order=True):
     object_type: str
     object_id: str
 
+    @property
+    def line(self) -> str:
+        """The name of the object's line of tasks."""
+        return f"{self.object_type}/{self.object_id}"
+
 
 State = Mapping[ObjectRef, Any]
 """The objects that a command touches, ``None`` where there is none."""
@@ -29,13 +34,19 @@ class Installation(msgspec.Struct, frozen=True, kw_only=True):
     stores_models: bool = True
 
 
+def _is_any_name(_name: str) -> bool:
+    return True
+
+
 class Context(msgspec.Struct, frozen=True, kw_only=True):
-    """Who asked, when it is applied, and where."""
+    """Who asked, when it is applied, and where. No two changes of one batch have the same ``now``."""
 
     now: datetime
     principal: Principal
     task_id: str
     installation: Installation = Installation()
+    is_secret_name: Callable[[str], bool] = _is_any_name
+    """Whether a secret stands under such a name: the values are sealed, so names are all there is to go by."""
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,7 +6,9 @@ from typing import Any
 
 import msgspec
 
+from shared.domain import credentials
 from shared.domain.decision import Change, Context, Decision, Document, Event, Installation, ObjectRef, State
+from shared.domain.destinations import first_destination, holds_secret
 from shared.domain.problems import (
     ModelExists,
     ModelInConfig,
@@ -15,17 +17,18 @@ from shared.domain.problems import (
     PreconditionFailed,
     SecretNeeded,
     TeamNotFound,
+    UnknownCredential,
     VersionNotFound,
 )
-from shared.domain.tasks import Line
+from shared.domain.tasks import Lines
 
 OBJECT_TYPE = "model"
 REVISION_TYPE = "model_revision"
 
-# Where a model's calls go: whoever changes one of these would have the stored key sent somewhere else.
-DESTINATIONS = frozenset(("api_base", "base_url", "api_host", "custom_llm_provider", "aws_bedrock_runtime_endpoint"))
 # Restored by a rollback; ids, team, version and times stay what they are.
-_RESTORED = ("model_name", "public_name", "litellm_params", "model_info", "blocked")
+_RESTORED = ("model_name", "public_name", "litellm_params", "model_info", "credential_name", "blocked")
+
+CREDENTIAL_PARAM = "litellm_credential_name"
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +40,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     model_info: Document
     team_id: str | None = None
     public_name: str | None = None
+    credential_name: str | None = None
     blocked: bool
     version: int
     created_at: datetime
@@ -54,6 +58,7 @@ class CreateModel(msgspec.Struct, frozen=True, kw_only=True, tag="model.create",
     litellm_params: Document
     model_info: Document
     team_id: str | None = None
+    credential_name: str | None = None
     blocked: bool = False
 
 
@@ -68,9 +73,9 @@ class UpdateModel(msgspec.Struct, frozen=True, kw_only=True, tag="model.update",
     set_info: Document = {}
     remove_info: tuple[str, ...] = ()
     team_id: str | None = None
+    credential_name: str | None = None
+    """``litellm_params.litellm_credential_name`` in clear, if the update sets it."""
     blocked: bool | None = None
-    has_secret: bool = False
-    """Whether ``set_params`` gives a secret anew; judged when accepting, since the values are sealed."""
     if_match: str | None = None
 
 
@@ -113,11 +118,16 @@ def revision_ref(model_id: str, version: int) -> ObjectRef:
 
 
 def touched(command: CreateModel | ChangeOfOne) -> tuple[ObjectRef, ...]:
-    return (ref(command.model_id),)
+    """The model first, then what is only read."""
+    read = (revision_ref(command.model_id, command.to_version),) if isinstance(command, RollbackModel) else ()
+    return (ref(command.model_id), *needed(command), *read)
 
 
-def touched_by_rollback(command: RollbackModel) -> tuple[ObjectRef, ...]:
-    return (ref(command.model_id), revision_ref(command.model_id, command.to_version))
+def needed(command: CreateModel | ChangeOfOne) -> tuple[ObjectRef, ...]:
+    """Objects that must be there, so whatever was accepted for them earlier comes first."""
+    if isinstance(command, CreateModel | UpdateModel) and command.credential_name is not None:
+        return (credentials.ref(command.credential_name),)
+    return ()
 
 
 def etag(model: Model | Mapping[str, Any]) -> str:
@@ -130,20 +140,27 @@ def etag(model: Model | Mapping[str, Any]) -> str:
 # --- known to be impossible when accepting ---
 
 
-def check_create(command: CreateModel, line: Line, installation: Installation) -> None:
-    """Raises ModelStorageOff, TeamNotFound, ModelExists."""
+def check_create(command: CreateModel, lines: Lines, installation: Installation) -> None:
+    """Raises ModelStorageOff, TeamNotFound, ModelExists, UnknownCredential."""
     _require_storage(installation)
     if command.team_id is not None:
         raise TeamNotFound(command.team_id)
-    if line.will_exist() or command.model_id in installation.config_model_ids:
+    if lines[ref(command.model_id)].will_exist() or command.model_id in installation.config_model_ids:
         raise ModelExists(command.model_id)
+    _check_credential(command.credential_name, lines)
 
 
-def check_change(command: ChangeOfOne, line: Line, installation: Installation) -> None:
-    """Raises ModelStorageOff, ModelInConfig, ModelNotFound."""
+def check_change(command: ChangeOfOne, lines: Lines, installation: Installation) -> None:
+    """Raises ModelStorageOff, ModelInConfig, ModelNotFound, PreconditionFailed, UnknownCredential."""
     _require_editable(command.model_id, installation)
+    line = lines[ref(command.model_id)]
     if not line.will_exist():
         raise ModelNotFound(command.model_id)
+    # What waits will give the model a tag that nobody knows yet: then it is for the decision to compare.
+    if not line.waiting and command.if_match not in (None, "*", line.etag):
+        raise PreconditionFailed
+    if isinstance(command, UpdateModel):
+        _check_credential(command.credential_name, lines)
 
 
 # --- what they mean ---
@@ -154,12 +171,14 @@ def create(state: State, command: CreateModel, context: Context) -> Decision:
     _require_storage(context.installation)
     if state[ref(command.model_id)] is not None or command.model_id in context.installation.config_model_ids:
         raise ModelExists(command.model_id)
+    _require_credential(command.credential_name, state)
     model = Model(
         model_id=command.model_id,
         model_name=command.model_name,
         litellm_params=command.litellm_params,
         model_info=command.model_info,
         team_id=command.team_id,
+        credential_name=command.credential_name,
         blocked=command.blocked,
         version=1,
         created_at=context.now,
@@ -167,7 +186,7 @@ def create(state: State, command: CreateModel, context: Context) -> Decision:
         updated_at=context.now,
         updated_by=context.principal.user_id,
     )
-    return _decided("created", None, model, context)
+    return _decided("created", None, model, state, context)
 
 
 def update(state: State, command: UpdateModel, context: Context) -> Decision:
@@ -175,12 +194,14 @@ def update(state: State, command: UpdateModel, context: Context) -> Decision:
     before = _existing(state, command, context)
     if command.team_id is not None and command.team_id != before.team_id:
         raise TeamNotFound(command.team_id)
-    if context.principal.role != "proxy_admin" and not command.has_secret:
-        _refuse_new_destination(command)
-    is_rename = command.model_name not in (None, before.model_name)
+    if context.principal.role != "proxy_admin":
+        _refuse_new_destination(before, command, context)
+    _require_credential(command.credential_name, state)
     fields: dict[str, Any] = {}
-    if is_rename:
+    if command.model_name not in (None, before.model_name):
         fields["model_name"] = command.model_name
+    if CREDENTIAL_PARAM in command.set_params or CREDENTIAL_PARAM in command.remove_params:
+        fields["credential_name"] = command.credential_name
     if command.set_params or _has_any(before.litellm_params, command.remove_params):
         fields["litellm_params"] = _merged(before.litellm_params, command.set_params, command.remove_params)
     info = _merged(before.model_info, command.set_info, command.remove_info)
@@ -188,36 +209,38 @@ def update(state: State, command: UpdateModel, context: Context) -> Decision:
         fields["model_info"] = info
     if command.blocked not in (None, before.blocked):
         fields["blocked"] = command.blocked
-    return _changed("updated", before, fields, context)
+    return _changed("updated", before, fields, state, context)
 
 
 def block(state: State, command: BlockModel, context: Context) -> Decision:
     """Raises ModelInConfig, ModelNotFound, PreconditionFailed."""
     before = _existing(state, command, context)
-    return _changed("blocked", before, {} if before.blocked else {"blocked": True}, context)
+    return _changed("blocked", before, {} if before.blocked else {"blocked": True}, state, context)
 
 
 def unblock(state: State, command: UnblockModel, context: Context) -> Decision:
     """Raises ModelInConfig, ModelNotFound, PreconditionFailed."""
     before = _existing(state, command, context)
-    return _changed("unblocked", before, {"blocked": False} if before.blocked else {}, context)
+    return _changed("unblocked", before, {"blocked": False} if before.blocked else {}, state, context)
 
 
 def rollback(state: State, command: RollbackModel, context: Context) -> Decision:
     """Raises ModelInConfig, ModelNotFound, PreconditionFailed, VersionNotFound."""
     before = _existing(state, command, context)
     earlier: Model | None = state[revision_ref(command.model_id, command.to_version)]
-    if earlier is None:
+    # Under this number there may be a version of a model that was deleted, and whose id this one took.
+    if earlier is None or earlier.created_at != before.created_at:
         raise VersionNotFound(command.model_id, command.to_version)
+    _require_credential(earlier.credential_name, state)
     fields = {name: getattr(earlier, name) for name in _RESTORED if getattr(earlier, name) != getattr(before, name)}
-    return _changed("rolled_back", before, fields, context)
+    return _changed("rolled_back", before, fields, state, context)
 
 
 def delete(state: State, command: DeleteModel, context: Context) -> Decision:
     """Raises ModelInConfig, ModelNotFound, PreconditionFailed."""
     before = _existing(state, command, context)
     return Decision(
-        objects={ref(before.model_id): None},
+        objects={ref(before.model_id): None, **_users_after(before, None, state)},
         changes=(_change("deleted", before, None),),
         events=(_event("model.deleted", before, context),),
         result={"model_id": before.model_id, "message": f"Model: {before.model_id} deleted successfully"},
@@ -250,10 +273,34 @@ def _require_editable(model_id: str, installation: Installation) -> None:
         raise ModelInConfig(model_id)
 
 
-def _refuse_new_destination(command: UpdateModel) -> None:
-    named = DESTINATIONS.intersection((*command.set_params, *command.remove_params))
-    if named:
-        raise SecretNeeded(f"litellm_params.{min(named)}")
+def _refuse_new_destination(before: Model, command: UpdateModel, context: Context) -> None:
+    """Unless every secret that is stored is given again, or removed."""
+    named = {*command.set_params, *command.remove_params}
+    destination = first_destination(named)
+    kept = {name: value for name, value in before.litellm_params.items() if name not in named}
+    if destination is not None and holds_secret(kept, context.is_secret_name):
+        raise SecretNeeded(f"litellm_params.{destination}")
+
+
+def _check_credential(name: str | None, lines: Lines) -> None:
+    if name is not None and not lines[credentials.ref(name)].will_exist():
+        raise UnknownCredential(name)
+
+
+def _require_credential(name: str | None, state: State) -> None:
+    if name is not None and state[credentials.ref(name)] is None:
+        raise UnknownCredential(name)
+
+
+def _users_after(before: Model | None, after: Model | None, state: State) -> dict[ObjectRef, Any]:
+    """Who uses which credential, for decisions on those credentials later in the same batch."""
+    users: dict[ObjectRef, Any] = {}
+    for model, is_user in ((before, False), (after, True)):
+        where = None if model is None or model.credential_name is None else credentials.users_ref(model.credential_name)
+        if model is not None and where is not None and state.get(where) is not None:
+            known: frozenset[str] = users.get(where, state[where])
+            users[where] = known | {model.model_id} if is_user else known - {model.model_id}
+    return users
 
 
 def _has_any(document: Document, names: tuple[str, ...]) -> bool:
@@ -264,7 +311,7 @@ def _merged(stored: Document, given: Document, removed: tuple[str, ...]) -> Docu
     return {name: value for name, value in {**stored, **given}.items() if name not in removed}
 
 
-def _changed(action: str, before: Model, fields: dict[str, Any], context: Context) -> Decision:
+def _changed(action: str, before: Model, fields: dict[str, Any], state: State, context: Context) -> Decision:
     """A new version with these fields, or, if there are none, the confirmation of what is so already."""
     if not fields:
         return Decision(objects={}, changes=(), events=(), result=document(before))
@@ -275,12 +322,12 @@ def _changed(action: str, before: Model, fields: dict[str, Any], context: Contex
         updated_at=context.now,
         updated_by=context.principal.user_id,
     )
-    return _decided(action, before, after, context)
+    return _decided(action, before, after, state, context)
 
 
-def _decided(action: str, before: Model | None, after: Model, context: Context) -> Decision:
+def _decided(action: str, before: Model | None, after: Model, state: State, context: Context) -> Decision:
     return Decision(
-        objects={ref(after.model_id): after},
+        objects={ref(after.model_id): after, **_users_after(before, after, state)},
         changes=(_change(action, before, after),),
         events=(_event(_EVENTS[action], after, context),),
         result=document(after),

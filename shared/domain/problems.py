@@ -59,6 +59,16 @@ class InvalidQuery(Refusal):
         self.param = parameter
 
 
+class UnusableQuery(Refusal):
+    """Well formed, but asks for something that there is not; LiteLLM answers 400 here, not 422."""
+
+    code = "unusable_query"
+
+    def __init__(self, parameter: str, message: str) -> None:
+        super().__init__(message)
+        self.param = parameter
+
+
 class NotAuthenticated(Refusal):
     code = "not_authenticated"
 
@@ -155,11 +165,63 @@ class TeamNotFound(Refusal):
         super().__init__(f"Team id={team_id} does not exist in db")
 
 
+class UnknownCredential(Refusal):
+    """A model names it. Must not read as if the model were gone."""
+
+    code = "unknown_credential"
+    param = "litellm_params.litellm_credential_name"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"litellm_params.litellm_credential_name: there is no credential named {name}")
+
+
+class CredentialNotFound(Refusal):
+    code = "credential_not_found"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Credential not found. Got credential name: {name}")
+
+
+class CredentialExists(Refusal):
+    code = "credential_exists"
+    param = "credential_name"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"A credential named {name} already exists.")
+
+
+class CredentialInUse(Refusal):
+    """Names the models that use it, as many as fit a sentence."""
+
+    code = "credential_in_use"
+    MAX_NAMED = 20
+
+    def __init__(self, name: str, model_ids: frozenset[str]) -> None:
+        named = sorted(model_ids)[: self.MAX_NAMED]
+        more = f" and {len(model_ids) - len(named)} more" if len(model_ids) > len(named) else ""
+        super().__init__(f"Credential {name} is used by these models: {', '.join(named)}{more}")
+
+
 class TaskNotFound(Refusal):
     code = "task_not_found"
 
     def __init__(self) -> None:
         super().__init__("Task not found.")
+
+
+class TaskNotFailed(Refusal):
+    code = "task_not_failed"
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"Only a failed or cancelled task can be tried again; this one is {status}.")
+
+
+class PreconditionRequired(Refusal):
+    code = "precondition_required"
+    param = "If-Match"
+
+    def __init__(self) -> None:
+        super().__init__("If-Match: is required here; send the ETag of what you read.")
 
 
 class AuditEntryNotFound(Refusal):

@@ -36,11 +36,23 @@ RIGHTS: dict[str, dict[Role, frozenset[Relation]]] = {
     "model.unblock": {"proxy_admin": _EVERY_RELATION},
     "model.rollback": {"proxy_admin": _EVERY_RELATION},
     "model.read": {"proxy_admin": _EVERY_RELATION, "proxy_admin_viewer": _EVERY_RELATION},
+    "credential.create": {"proxy_admin": _EVERY_RELATION},
+    "credential.update": {"proxy_admin": _EVERY_RELATION},
+    "credential.delete": {"proxy_admin": _EVERY_RELATION},
+    "credential.read": {"proxy_admin": _EVERY_RELATION, "proxy_admin_viewer": _EVERY_RELATION},
     "task.read": {
         "proxy_admin": _EVERY_RELATION,
         "proxy_admin_viewer": _EVERY_RELATION,
         "internal_user": frozenset(("own",)),
         "internal_user_viewer": frozenset(("own",)),
+    },
+    "task.cancel": {
+        "proxy_admin": _EVERY_RELATION,
+        "internal_user": frozenset(("own",)),
+    },
+    "task.retry": {
+        "proxy_admin": _EVERY_RELATION,
+        "internal_user": frozenset(("own",)),
     },
     "audit.read": {"proxy_admin": _EVERY_RELATION, "proxy_admin_viewer": _EVERY_RELATION},
     "webhook.create": {"proxy_admin": _EVERY_RELATION},

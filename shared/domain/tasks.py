@@ -1,8 +1,11 @@
 """The task: one accepted command from queued to its end. docs/concepts.md draws these transitions."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
+
+from shared.domain.decision import ObjectRef
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
@@ -20,7 +23,7 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
 
 
 class OpenTask(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known when accepting about a task that waits in an object's line."""
+    """What is known when accepting about a task that waits in an object's line, or that made it."""
 
     task_id: str
     operation: str
@@ -32,6 +35,10 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     """An object as its next task will find it: what is stored, and what waits, oldest first."""
 
     is_stored: bool
+    etag: str | None = None
+    """The entity tag of what is stored, for objects that have one."""
+    created_by: OpenTask | None = None
+    """The task that made the object, if nothing has changed it since."""
     waiting: tuple[OpenTask, ...] = ()
 
     def will_exist(self) -> bool:
@@ -41,3 +48,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
             if verb in ("create", "delete"):
                 return verb == "create"
         return self.is_stored
+
+
+Lines = Mapping[ObjectRef, Line]
+"""The lines of the object that a command changes and of those that it needs."""

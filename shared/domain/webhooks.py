@@ -8,7 +8,7 @@ import msgspec
 from shared.domain.decision import Change, Context, Decision, Document, Event, Installation, ObjectRef, Replay, State
 from shared.domain.models import etag
 from shared.domain.problems import PreconditionFailed, WebhookNotFound
-from shared.domain.tasks import Line
+from shared.domain.tasks import Lines
 
 OBJECT_TYPE: Final = "webhook"
 SECRET_OVERLAP: Final = timedelta(hours=24)
@@ -123,13 +123,13 @@ def touched(command: CreateWebhook | ChangeOfOne) -> tuple[ObjectRef, ...]:
 # --- known to be impossible when accepting ---
 
 
-def check_create(command: CreateWebhook, line: Line, installation: Installation) -> None:
+def check_create(command: CreateWebhook, lines: Lines, installation: Installation) -> None:
     """Nothing is: the id is new."""
 
 
-def check_change(command: ChangeOfOne, line: Line, installation: Installation) -> None:  # noqa: ARG001
+def check_change(command: ChangeOfOne, lines: Lines, installation: Installation) -> None:  # noqa: ARG001
     """Raises WebhookNotFound."""
-    if not line.will_exist():
+    if not lines[ref(command.webhook_id)].will_exist():
         raise WebhookNotFound(command.webhook_id)
 
 

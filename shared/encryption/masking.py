@@ -170,4 +170,5 @@ def _is_number(value: JsonValue) -> bool:
 
 def _storable(text: str) -> str:
     """PostgreSQL stores neither NUL nor half a surrogate pair; an audit entry must not fail for one."""
-    return text if text.isprintable() else text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+    # Plainly a str: msgspec refuses to encode a Plain.
+    return str(text) if text.isprintable() else text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")

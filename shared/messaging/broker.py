@@ -8,6 +8,7 @@ from kombu.entity import Queue
 
 HARD_LIMIT_S = 60
 SOFT_LIMIT_S = 45
+PURGE_EVERY_S = 60.0
 VISIBILITY_TIMEOUT_S = 3 * HARD_LIMIT_S
 
 APPLY_QUEUE = "pointsman.apply"
@@ -69,7 +70,12 @@ def _settings(redis_url: str, sweep_interval_s: float) -> dict[str, Any]:
                 "schedule": sweep_interval_s,
                 # One that waited longer is of no use: the next one does the same.
                 "options": {"queue": APPLY_QUEUE, "expires": max(sweep_interval_s, 5)},
-            }
+            },
+            "purge": {
+                "task": "pointsman.purge",
+                "schedule": PURGE_EVERY_S,
+                "options": {"queue": APPLY_QUEUE, "expires": PURGE_EVERY_S},
+            },
         },
     }
 

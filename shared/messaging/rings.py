@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from collections.abc import Iterable
 
 import structlog
@@ -12,9 +13,14 @@ from shared.messaging.broker import APPLY_QUEUE, DELIVER_QUEUE
 APPLY = "pointsman.apply"
 DELIVER = "pointsman.deliver"
 SWEEP = "pointsman.sweep"
+PURGE = "pointsman.purge"
 
 # More ids than this in one message help nobody: the drain takes what is due, whatever the message names.
 MAX_IDS = 100
+# A ring takes about 0.7 ms of the ringer's time and 1.4 ms of the worker's. So the more changes one stands for, the
+# longer the next one waits: a change alone is rung for at once, under load a few dozen rings a second do.
+PAUSE_S_PER_ID = 0.000_25
+LONGEST_PAUSE_S = 0.025
 # A ring that waited this long is of no use: the sweep has rung again since.
 EXPIRES_S = 30
 
@@ -38,8 +44,8 @@ def _send(app: Celery, name: str, queue_name: str, arguments: dict[str, object])
 class Bell:
     """Rings for accepted tasks from one thread of its own: the event loop never waits for Redis, nor does a client.
 
-    Ids that come while a ring is under way share the next one. A failed ring is counted, logged and otherwise ignored:
-    the sweep rings again.
+    Ids that come during a ring, or in the pause after it, share the next one. A failed ring is counted, logged and
+    otherwise ignored: the sweep rings again.
     """
 
     def __init__(self, app: Celery) -> None:
@@ -64,6 +70,7 @@ class Bell:
             self._try_ring(ids)
             if is_last:
                 return
+            time.sleep(min(len(ids) * PAUSE_S_PER_ID, LONGEST_PAUSE_S))
 
     def _gathered(self, ids: list[str]) -> tuple[list[str], bool]:
         while not self._ids.empty():

@@ -52,8 +52,7 @@ async def woken(redis_url: str) -> AsyncGenerator[list[str]]:
             async with client.pubsub() as channel:
                 await channel.subscribe(CHANNEL)
                 yield []
-                messages: AsyncIterator[dict[str, Any]] = channel.listen()
-                async for message in messages:
+                async for message in cast("AsyncIterator[dict[str, Any]]", channel.listen()):
                     if message["type"] == "message":
                         yield _ids.decode(cast("bytes", message["data"]))
         except (redis.RedisError, OSError) as error:

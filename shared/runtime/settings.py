@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -12,6 +13,12 @@ PREFIX = "POINTSMAN_"
 
 # Kubernetes injects these into every container of a namespace with a service named pointsman (docker-links style).
 _INJECTED = ("SERVICE_HOST", "SERVICE_PORT", "PORT")
+
+_SCHEMES = {
+    "database_url": ("postgresql", "postgres"),
+    "redis_url": ("redis", "rediss", "unix"),
+    "slack_webhook_url": ("https", "http"),
+}
 
 
 class Misconfigured(Exception):
@@ -87,6 +94,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_attempts: Annotated[
         int, Meta(ge=1, le=100, description="Attempts after which a task that keeps breaking off is ended as failed.")
     ] = 5
+    require_if_match: Annotated[
+        bool,
+        Meta(description="Refuse (428) changes to stored models that carry no `If-Match`."),
+    ] = False
+    retention_days: Annotated[
+        float,
+        Meta(ge=1, description="Days for which ended tasks, their idempotency keys and their deliveries are kept."),
+    ] = 30
     worker_processes: Annotated[int, Meta(ge=1, le=256, description="Processes of one apply worker.")] = 2
     delivery_threads: Annotated[
         int, Meta(ge=2, le=512, description="Calls that one deliver worker makes at a time; slow ones do not count.")
@@ -184,6 +199,7 @@ def load(environment: Mapping[str, str]) -> Settings:
     if problems:
         raise Misconfigured("\n".join(problems))
     settings = Settings(**values)
+    _check_urls(settings)
     _check_master_key(settings)
     return settings
 
@@ -237,6 +253,25 @@ def _description(hint: Any) -> str:
     return next(
         (meta.description or "" for meta in get_args(hint)[1:] if isinstance(meta, Meta) and meta.description), ""
     )
+
+
+def _check_urls(settings: Settings) -> None:
+    """A URL holds passwords: it is named, never shown."""
+    for name, schemes in _SCHEMES.items():
+        url: Secret | None = getattr(settings, name)
+        if url is not None and not _is_url(url.reveal(), schemes):
+            hint = _description(_hints()[name])
+            raise Misconfigured(f"{variable_of(name)} cannot be used: it is no URL of the kind expected. {hint}")
+
+
+def _is_url(text: str, schemes: tuple[str, ...]) -> bool:
+    scheme, separator, rest = text.partition("://")
+    try:
+        # Behind the last @: a password may hold what would end the host elsewhere.
+        port = urlsplit("//" + rest.rpartition("@")[2]).port
+    except ValueError:
+        return False
+    return bool(separator and rest) and scheme.lower().partition("+")[0] in schemes and port != 0
 
 
 def _check_master_key(settings: Settings) -> None:

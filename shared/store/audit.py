@@ -1,6 +1,7 @@
 """Statements on the audit log and on the head row where it ends."""
 
 from datetime import datetime
+from functools import cache
 
 from sqlalchemy import Update, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import Insert
@@ -12,11 +13,13 @@ from shared.store.tables import audit_entry, head
 _COLUMNS = AuditEntry.__struct_fields__
 
 
+@cache
 def lock_head() -> Selection:
     """Takes the one serial point of the system; the last lock of a transaction."""
     return select(head.c.position, head.c.hash, head.c.revision, head.c.model_count).with_for_update()
 
 
+@cache
 def move_head() -> Update:
     """Parameters: ``new_position``, ``new_hash``, ``new_revision``, ``new_model_count``."""
     return update(head).values(
@@ -27,6 +30,7 @@ def move_head() -> Update:
     )
 
 
+@cache
 def append() -> Insert:
     """Parameter: ``packed(list[AuditEntry])``."""
     return insert_rows(audit_entry, *_COLUMNS)
@@ -67,7 +71,9 @@ def _filtered(
     statement: Selection, filters: dict[str, str], since: datetime | None, until: datetime | None
 ) -> Selection:
     for name, value in filters.items():
-        statement = statement.where(audit_entry.c[name] == value)
+        # Whoever said nothing of a change being made for somebody else made it for themselves.
+        made_for = func.coalesce(audit_entry.c.changed_by, audit_entry.c.actor)
+        statement = statement.where((made_for if name == "changed_by" else audit_entry.c[name]) == value)
     if since is not None:
         statement = statement.where(audit_entry.c.recorded_at >= since)
     if until is not None:

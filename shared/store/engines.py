@@ -18,15 +18,16 @@ _TRANSIENT_CODES = ("40001", "40P01", "55P03", "25P03", "58030")
 
 
 def async_engine(database_url: str, *, pool_size: int = 5) -> AsyncEngine:
-    """The API's engine."""
+    """The API's engine. It does not look at a connection before its use, which would take a round trip each time."""
     return create_async_engine(
         make_url(database_url).set(drivername="postgresql+asyncpg"),
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=API_STATEMENT_TIMEOUT_S,
-        pool_pre_ping=True,
         json_serializer=_encode,
         json_deserializer=msgspec.json.decode,
+        # The rows of a failed statement are nothing for the log that tells of it.
+        hide_parameters=True,
         connect_args={
             "timeout": CONNECT_TIMEOUT_S,
             "command_timeout": API_STATEMENT_TIMEOUT_S,
@@ -53,6 +54,8 @@ def worker_engine(database_url: str, *, pool_size: int = 2) -> Engine:
         pool_pre_ping=True,
         json_serializer=_encode,
         json_deserializer=msgspec.json.decode,
+        # The rows of a failed statement are nothing for the log that tells of it.
+        hide_parameters=True,
         connect_args={
             "application_name": "pointsman-worker",
             "connect_timeout": CONNECT_TIMEOUT_S,
@@ -75,6 +78,11 @@ def is_transient(error: BaseException) -> bool:
     if code is None:
         return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
     return code.startswith(_TRANSIENT_CLASSES) or code in _TRANSIENT_CODES
+
+
+def is_unstorable_text(error: BaseException) -> bool:
+    """Whether the server refuses a text as such: one with a NUL."""
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in ("22021", "22P05")
 
 
 def _encode(value: object) -> str:

@@ -1,26 +1,44 @@
 """Statements on models and their revisions."""
 
 from datetime import datetime
+from functools import cache
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import ARRAY, ColumnElement, Delete, Text, bindparam, delete, false, func, select, true, tuple_
-from sqlalchemy.dialects.postgresql import Insert
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Delete,
+    Text,
+    and_,
+    bindparam,
+    delete,
+    false,
+    func,
+    literal,
+    not_,
+    select,
+    true,
+    tuple_,
+)
+from sqlalchemy.dialects.postgresql import Insert, distinct_on
 
 from shared.domain.models import Model
 from shared.store.rows import AnyRow, Selection, fields_of, insert_rows
-from shared.store.tables import head, model, model_revision
+from shared.store.tables import head, model, model_revision, task
 
 _FIELDS = Model.__struct_fields__
 _COLUMNS = (*_FIELDS, "revision")
+_is_one_of_these = model.c.model_id == func.any(bindparam("model_ids", type_=ARRAY(Text)))
 
+_is_one_of_these = model.c.model_id == func.any(bindparam("model_ids", type_=ARRAY(Text)))
 _shown_name = func.coalesce(model.c.public_name, model.c.model_name)
 _SORT_KEYS: dict[str, ColumnElement[Any]] = {
     "model_name": _shown_name,
     "created_at": model.c.created_at,
     "updated_at": model.c.updated_at,
     "status": model.c.blocked,
-    "costs": model.c.model_info["input_cost_per_token"],
+    "costs": func.coalesce(model.c.model_info["input_cost_per_token"], model.c.litellm_params["input_cost_per_token"]),
 }
 
 
@@ -53,25 +71,56 @@ class ListFilter(msgspec.Struct, frozen=True, kw_only=True):
     blocked: bool | None = None
     wildcard_only: bool = False
     access_group: str | None = None
+    hidden_ids: tuple[str, ...] = ()
+    """Stored models that the configuration file has taken over. At most a handful."""
 
     @property
     def narrows(self) -> bool:
-        return self != ListFilter()
+        return msgspec.structs.replace(self, hidden_ids=()) != ListFilter()
 
 
-def by_ids(model_ids: list[str]) -> Selection:
-    """Index: the primary key."""
-    return select(*(model.c[name] for name in _FIELDS)).where(_is_one_of(model_ids))
+@cache
+def by_ids() -> Selection:
+    """Parameter: ``model_ids``. Index: the primary key."""
+    return select(*(model.c[name] for name in _FIELDS)).where(_is_one_of_these)
 
 
-def by_ids_locked(model_ids: list[str]) -> Selection:
-    """Locks the models, in the order of their ids, until the commit."""
-    return by_ids(model_ids).order_by(model.c.model_id).with_for_update()
+@cache
+def by_ids_locked() -> Selection:
+    """Locks the models, in the order of their ids, until the commit. Parameter: ``model_ids``."""
+    return by_ids().order_by(model.c.model_id).with_for_update()
 
 
-def known_ids(model_ids: list[str]) -> Selection:
-    """Which of these ids are stored."""
-    return select(model.c.model_id).where(_is_one_of(model_ids))
+@cache
+def known_ids() -> Selection:
+    """Which of these ids are stored. Parameter: ``model_ids``."""
+    return select(model.c.model_id).where(_is_one_of_these)
+
+
+@cache
+def with_creation() -> Selection:
+    """Which of these ids are stored, and the task that created each, if nothing has changed it since.
+
+    Parameter: ``model_ids``. Index: three primary keys.
+    """
+    its_creation = and_(
+        model_revision.c.model_id == model.c.model_id,
+        model_revision.c.revision == model.c.revision,
+        model_revision.c.operation == literal("model.create"),
+    )
+    joined = model.outerjoin(model_revision, its_creation).outerjoin(task, task.c.task_id == model_revision.c.task_id)
+    return (
+        select(
+            model.c.model_id,
+            model.c.version,
+            model.c.updated_at,
+            task.c.task_id,
+            task.c.digest,
+            task.c.submitted_by,
+        )
+        .select_from(joined)
+        .where(_is_one_of_these)
+    )
 
 
 def everything() -> Selection:
@@ -87,17 +136,28 @@ def of_group(name: str) -> Selection:
 def page(
     wanted: ListFilter, *, limit: int, offset: int, sort_by: str | None, sort_order: Literal["asc", "desc"]
 ) -> Selection:
-    """One page. Index: the one of the sort key, or ix_model_search for a search of three letters and more."""
+    """One page. Index: the one of the sort key, or ix_model_search for a search of three letters and more.
+
+    Sorting by ``costs`` or ``status`` reads all models that are wanted, and so does a filter that has no index.
+    """
     key = _SORT_KEYS.get(sort_by or "", model.c.created_at)
     order = (key, model.c.model_id) if sort_order == "asc" else (key.desc(), model.c.model_id.desc())
+    if sort_by == "costs":
+        # Whatever the direction, a model without a price comes after those with one.
+        order = (key.is_(None), *order)
     return _narrowed(select(*(model.c[name] for name in _FIELDS)), wanted).order_by(*order).limit(limit).offset(offset)
 
 
 def count(wanted: ListFilter) -> Selection:
     """How many there are; without a filter the worker has counted already."""
     if not wanted.narrows:
-        return select(head.c.model_count)
+        return select(head.c.model_count - len(wanted.hidden_ids))
     return _narrowed(select(func.count()).select_from(model), wanted)
+
+
+def is_group(name: str) -> Selection:
+    """A row if any model has this public name. Index: ix_model_shown_name."""
+    return select(model.c.model_id).where(_shown_name == name).limit(1)
 
 
 def names() -> Selection:
@@ -105,6 +165,7 @@ def names() -> Selection:
     return select(_shown_name.label("name")).distinct().order_by(_shown_name)
 
 
+@cache
 def save() -> Insert:
     """Writes the new states of models. Parameter: ``packed(list[StoredModel])``."""
     statement = insert_rows(model, *_COLUMNS)
@@ -112,8 +173,10 @@ def save() -> Insert:
     return statement.on_conflict_do_update(index_elements=[model.c.model_id], set_=replaced)
 
 
-def remove(model_ids: list[str]) -> Delete:
-    return delete(model).where(_is_one_of(model_ids))
+@cache
+def remove() -> Delete:
+    """Parameter: ``model_ids``."""
+    return delete(model).where(_is_one_of_these)
 
 
 def from_row(row: AnyRow) -> Model:
@@ -127,6 +190,7 @@ def at_revision(state: Model, revision: int) -> StoredModel:
 # --- revisions ---
 
 
+@cache
 def keep_revisions() -> Insert:
     """Parameter: ``packed(list[ModelRevision])``."""
     return insert_rows(model_revision, *ModelRevision.__struct_fields__)
@@ -136,7 +200,7 @@ def last_with_versions(pairs: list[tuple[str, int]]) -> Selection:
     """The newest revision of each (model id, version); an id that was deleted and used again has several."""
     return (
         select(model_revision.c.model_id, model_revision.c.version, model_revision.c.state)
-        .distinct(model_revision.c.model_id, model_revision.c.version)
+        .ext(distinct_on(model_revision.c.model_id, model_revision.c.version))
         .where(tuple_(model_revision.c.model_id, model_revision.c.version).in_(pairs))
         .order_by(model_revision.c.model_id, model_revision.c.version, model_revision.c.revision.desc())
     )
@@ -154,10 +218,6 @@ def revision_from_row(row: AnyRow) -> ModelRevision:
     return ModelRevision(**fields_of(row))
 
 
-def _is_one_of(model_ids: list[str]) -> ColumnElement[bool]:
-    return model.c.model_id == func.any(bindparam("model_ids", model_ids, type_=ARRAY(Text)))
-
-
 def _narrowed(statement: Selection, wanted: ListFilter) -> Selection:
     conditions: list[ColumnElement[bool]] = [true()]
     if wanted.search:
@@ -173,6 +233,9 @@ def _narrowed(statement: Selection, wanted: ListFilter) -> Selection:
         conditions.append(model.c.blocked if wanted.blocked else model.c.blocked.is_(false()))
     if wanted.wildcard_only:
         conditions.append(_shown_name.like("%*%"))
+    if wanted.hidden_ids:
+        hidden = bindparam("hidden_ids", list(wanted.hidden_ids), type_=ARRAY(Text))
+        conditions.append(not_(model.c.model_id == func.any(hidden)))
     if wanted.access_group is not None:
         conditions.append(model.c.model_info["access_groups"].contains([wanted.access_group]))
     return statement.where(*conditions)

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import cache
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Text, Update, bindparam, func, literal, select, update
+from sqlalchemy import Delete, Text, Update, bindparam, delete, exists, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, UUID, Insert, insert
 
 from shared.outbox.routing import Destination
@@ -66,11 +67,13 @@ is_pending = delivery.c.status == literal("pending", literal_execute=True)
 is_due = delivery.c.next_attempt_at <= func.now()
 
 
+@cache
 def insert_events() -> Insert:
     """Parameter: ``packed(list[StoredEvent])``."""
     return insert_rows(event, *StoredEvent.__struct_fields__)
 
 
+@cache
 def insert_deliveries() -> Insert:
     """Parameter: ``packed(list[NewDelivery])``."""
     return insert_rows(delivery, *NewDelivery.__struct_fields__)
@@ -141,6 +144,16 @@ def _replayed(give_up_at: datetime) -> Update:
 
 def any_due() -> Selection:
     return select(delivery.c.delivery_id).where(is_pending, is_due).limit(1)
+
+
+def purge(finished_before: datetime, limit: int) -> Delete:
+    """Deletes some events all of whose deliveries ended before, with the deliveries and their attempts."""
+    kept = exists().where(
+        delivery.c.event_id == event.c.event_id,
+        or_(delivery.c.finished_at.is_(None), delivery.c.finished_at >= finished_before),
+    )
+    old = select(event.c.event_id).where(event.c.occurred_at < finished_before, ~kept).limit(limit).subquery()
+    return delete(event).where(event.c.event_id.in_(select(old.c.event_id)))
 
 
 def of_tasks(task_ids: list[str]) -> Selection:

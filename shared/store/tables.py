@@ -5,6 +5,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Computed,
     DateTime,
     ForeignKey,
     Identity,
@@ -58,6 +59,8 @@ task = Table(
     Column("operation", Text, nullable=False),
     Column("object_type", Text, nullable=False),
     Column("object_id", Text, nullable=False),
+    Column("line", Text, Computed("object_type || '/' || object_id", persisted=True), nullable=False),
+    Column("needs", ARRAY(Text), comment="Other lines of which everything accepted earlier comes first."),
     Column("command", _DOCUMENT, comment="Secrets sealed; erased when the task succeeds."),
     Column("digest", Text, nullable=False, comment="Keyed digest of the request, to recognise it again."),
     Column("principal", _DOCUMENT, nullable=False),
@@ -69,6 +72,8 @@ task = Table(
     Column("version", Integer, nullable=False, server_default=text("1")),
     Column("attempt", Integer, nullable=False, server_default=text("0")),
     Column("next_attempt_at", _INSTANT, nullable=False, server_default=func.now()),
+    Column("cancel_requested_at", _INSTANT),
+    Column("retry_of", _UUID),
     Column("last_error", Text),
     Column("progress", _DOCUMENT),
     Column("result", _DOCUMENT),
@@ -82,8 +87,15 @@ task = Table(
     ),
     CheckConstraint("(finished_at IS NULL) = (status IN ('queued', 'running'))", name="ended"),
     Index("ix_task_open_seq", "seq", postgresql_where=OPEN_TASK),
-    Index("ix_task_open_line", "object_type", "object_id", "seq", postgresql_where=OPEN_TASK),
+    Index("ix_task_open_line", "line", "seq", postgresql_where=OPEN_TASK),
+    Index(
+        "ix_task_open_needs",
+        "needs",
+        postgresql_using="gin",
+        postgresql_where=text("needs IS NOT NULL AND status IN ('queued', 'running')"),
+    ),
     Index("ix_task_finished_at", "finished_at"),
+    Index("ix_task_retry_of", "retry_of", postgresql_where=text("retry_of IS NOT NULL")),
     Index("ix_task_submitted_by_seq", "submitted_by", "seq"),
     Index(
         "uq_task_idempotency_key",
@@ -104,6 +116,7 @@ model = Table(
     Column("team_id", Text),
     Column("public_name", Text),
     Column("blocked", Boolean, nullable=False),
+    Column("credential_name", Text, index=True),
     Column("version", Integer, nullable=False),
     Column("revision", BigInteger, nullable=False, index=True),
     Column("created_at", _INSTANT, nullable=False),
@@ -113,11 +126,12 @@ model = Table(
     Index("ix_model_created_at_model_id", "created_at", "model_id"),
     Index("ix_model_updated_at_model_id", "updated_at", "model_id"),
     Index("ix_model_shown_name", text("coalesce(public_name, model_name)"), "model_id"),
-    Index(
-        "ix_model_search",
-        text("(lower(coalesce(public_name, model_name))) gin_trgm_ops"),
-        postgresql_using="gin",
-    ),
+)
+Index(
+    "ix_model_search",
+    func.lower(func.coalesce(model.c.public_name, model.c.model_name)).label("shown_name"),
+    postgresql_using="gin",
+    postgresql_ops={"shown_name": "gin_trgm_ops"},
 )
 
 audit_entry = Table(
@@ -149,7 +163,7 @@ event = Table(
     metadata,
     Column("event_id", Text, primary_key=True),
     Column("type", Text, nullable=False),
-    Column("occurred_at", _INSTANT, nullable=False),
+    Column("occurred_at", _INSTANT, nullable=False, index=True),
     Column("object_type", Text, nullable=False),
     Column("object_id", Text, nullable=False),
     Column("data", _DOCUMENT, nullable=False),
@@ -269,4 +283,19 @@ model_revision = Table(
     Column("state", _DOCUMENT, comment="The model after the change, values sealed; null if it was deleted."),
     PrimaryKeyConstraint("model_id", "revision"),
     comment="What every stored model was, version by version.",
+)
+
+credential = Table(
+    "credential",
+    metadata,
+    Column("credential_name", Text, primary_key=True),
+    Column("display_name", Text),
+    Column("credential_values", _DOCUMENT, nullable=False, comment="Every string is sealed."),
+    Column("credential_info", _DOCUMENT, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("created_at", _INSTANT, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("updated_at", _INSTANT, nullable=False),
+    Column("updated_by", Text, nullable=False),
 )

@@ -1,16 +1,23 @@
 """Statements on tasks."""
 
+from collections.abc import Mapping
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import msgspec
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    ColumnElement,
+    Delete,
+    FromClause,
+    Integer,
     Update,
     and_,
     bindparam,
     case,
+    delete,
     exists,
     func,
     literal,
@@ -21,17 +28,19 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects.postgresql import UUID, Insert
+from sqlalchemy.dialects.postgresql import UUID, Insert, array
 
 from shared.domain.decision import ObjectRef
 from shared.domain.rights import Principal
 from shared.domain.tasks import OPEN, Status
 from shared.store.rows import Selection, insert_rows, rows_of
-from shared.store.tables import task
+from shared.store.tables import delivery, model, model_revision, task
 
 _is_open = task.c.status.in_([literal(status, literal_execute=True) for status in OPEN])
 _is_due = task.c.next_attempt_at <= func.now()
-_IDS = ARRAY(UUID(as_uuid=False))
+_is_one_of_these = task.c.task_id == func.any(bindparam("task_ids", type_=ARRAY(UUID(as_uuid=False))))
+# Types of objects whose lines others may need.
+_NEEDED_TYPES = [literal(name, literal_execute=True) for name in ("credential",)]
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -49,6 +58,7 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True):
     operation: str
     object_type: str
     object_id: str
+    needs: list[str] | None = None
     command: msgspec.Raw
     digest: str
     principal: Principal
@@ -56,22 +66,28 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True):
     origin: Origin
     idempotency_key: str | None
     webhook_url: str | None
+    retry_of: str | None = None
     submitted_at: datetime
 
 
 class Claimed(msgspec.Struct, frozen=True, kw_only=True):
-    """A task that this transaction holds locked."""
+    """A task that this transaction holds locked.
+
+    Command and principal are as they are stored: what cannot be read must break off its own attempt, not every claim.
+    """
 
     task_id: str
     seq: int
     operation: str
     object_type: str
     object_id: str
-    command: dict[str, Any]
-    principal: Principal
+    command: Any
+    principal: dict[str, Any]
+    submitted_by: str
     origin: Origin
     webhook_url: str | None
     """Sealed."""
+    is_cancelled: bool = False
     attempt: int
     has_followers: bool = False
 
@@ -96,8 +112,10 @@ _CLAIM_COLUMNS = (
     task.c.object_id,
     task.c.command,
     task.c.principal,
+    task.c.submitted_by,
     task.c.origin,
     task.c.webhook_url,
+    task.c.cancel_requested_at.is_not(None).label("is_cancelled"),
     task.c.attempt,
 )
 # What a client is shown; the command and the principal's key stay inside.
@@ -111,6 +129,8 @@ VIEW_COLUMNS = (
     task.c.version,
     task.c.attempt,
     task.c.next_attempt_at,
+    task.c.cancel_requested_at,
+    task.c.retry_of,
     task.c.last_error,
     task.c.progress,
     task.c.result,
@@ -135,9 +155,13 @@ def lock_lines(keys: str = "keys") -> Selection:
     return select(func.pg_advisory_xact_lock(given.c.key))
 
 
+@cache
 def insert_tasks() -> Insert:
-    """Accepts the tasks of one group commit, in their order. Parameter: ``packed(list[NewTask])``."""
-    return insert_rows(task, *_NEW_COLUMNS)
+    """Accepts the tasks of one group commit, in their order. Parameter: ``packed(list[NewTask])``.
+
+    Repeating it is harmless. A conflict on an idempotency key is not passed over.
+    """
+    return insert_rows(task, *_NEW_COLUMNS).on_conflict_do_nothing(index_elements=[task.c.task_id])
 
 
 def accepted_with_keys(user_ids: list[str], keys: list[str]) -> Selection:
@@ -149,13 +173,15 @@ def accepted_with_keys(user_ids: list[str], keys: list[str]) -> Selection:
 
 
 def waiting_on(refs: list[ObjectRef]) -> Selection:
-    """Open tasks in the lines of these objects, oldest first. Index: ix_task_open_line."""
-    pairs = [(ref.object_type, ref.object_id) for ref in refs]
+    """Open tasks in the lines of these objects, oldest first, but for those that will be cancelled.
+
+    Index: ix_task_open_line.
+    """
     return (
         select(
             task.c.task_id, task.c.operation, task.c.digest, task.c.submitted_by, task.c.object_type, task.c.object_id
         )
-        .where(_is_open, tuple_(task.c.object_type, task.c.object_id).in_(pairs))
+        .where(_is_open, task.c.cancel_requested_at.is_(None), task.c.line.in_([ref.line for ref in refs]))
         .order_by(task.c.seq)
     )
 
@@ -163,37 +189,79 @@ def waiting_on(refs: list[ObjectRef]) -> Selection:
 # --- applying ---
 
 
-def claim_heads(limit: int, task_ids: list[str] | None = None) -> Selection:
+@cache  # building it takes as long as running it
+def claim_heads(*, of_these: bool = False) -> Selection:
     """Locks due tasks that are first in their line, oldest first, passing over those that another worker holds.
 
-    Index: ix_task_open_seq, and ix_task_open_line for the two probes.
+    A task also waits for what was accepted earlier in a line that it needs, for what was accepted earlier and needs
+    its own line, and for what decides with it whether a credential is used. Parameters: ``limit``, and ``task_ids`` if
+    it is to lock only ``of_these``.
+    Index: ix_task_open_seq; ix_task_open_line and ix_task_open_needs for the probes.
     """
     other = task.alias("other")
-    same_line = and_(
-        other.c.object_type == task.c.object_type,
-        other.c.object_id == task.c.object_id,
-        other.c.status.in_([literal(status, literal_execute=True) for status in OPEN]),
+    is_open = other.c.status.in_([literal(status, literal_execute=True) for status in OPEN])
+    is_earlier = other.c.seq < task.c.seq
+    same_line = and_(other.c.line == task.c.line, is_open)
+    is_blocked = or_(
+        exists().where(same_line, is_earlier),
+        and_(task.c.needs.is_not(None), exists().where(is_open, is_earlier, other.c.line == func.any(task.c.needs))),
+        and_(
+            task.c.object_type.in_(_NEEDED_TYPES),
+            exists().where(is_open, is_earlier, other.c.needs.contains(array([task.c.line]))),
+        ),
+        and_(task.c.operation == "credential.delete", _may_change_use_of_credential(task, other, is_open, is_earlier)),
+        and_(
+            task.c.operation == "model.rollback",
+            exists().where(is_open, is_earlier, other.c.object_type == "credential", _ever_used(task, other)),
+        ),
     )
     statement = select(
         *_CLAIM_COLUMNS, exists().where(same_line, other.c.seq > task.c.seq).label("has_followers")
-    ).where(_is_open, _is_due, ~exists().where(same_line, other.c.seq < task.c.seq))
-    if task_ids is not None:
-        statement = statement.where(task.c.task_id == func.any(bindparam("task_ids", task_ids, type_=_IDS)))
+    ).where(_is_open, _is_due, ~is_blocked)
+    if of_these:
+        statement = statement.where(_is_one_of_these)
+    limit = bindparam("limit", type_=Integer)
     return statement.order_by(task.c.seq).limit(limit).with_for_update(skip_locked=True, of=task)
 
 
+def _may_change_use_of_credential(
+    deletion: FromClause, other: FromClause, is_open: ColumnElement[bool], is_earlier: ColumnElement[bool]
+) -> ColumnElement[bool]:
+    """Whether a model that uses the credential, or used it in a version that is to come back, has an earlier task."""
+    users = select(literal("model/") + model.c.model_id).where(model.c.credential_name == deletion.c.object_id)
+    is_rollback = other.c.operation == "model.rollback"
+    return or_(
+        exists().where(is_open, is_earlier, other.c.line.in_(users.correlate(deletion))),
+        exists().where(is_open, is_earlier, is_rollback, _ever_used(other, deletion)),
+    )
+
+
+def _ever_used(of_model: FromClause, of_credential: FromClause) -> ColumnElement[bool]:
+    """Whether any version of the one task's model used the other's credential. Index: the revisions' primary key."""
+    used = exists().where(
+        model_revision.c.model_id == of_model.c.object_id,
+        model_revision.c.state["credential_name"].astext == of_credential.c.object_id,
+    )
+    return used.correlate(of_model, of_credential)
+
+
 def claim_followers(refs: list[ObjectRef], limit: int) -> Selection:
-    """Locks what waits behind claimed heads, in order. Only the holder of a head takes these."""
-    pairs = [(ref.object_type, ref.object_id) for ref in refs]
+    """Locks what waits behind claimed heads, in order. Only the holder of a head takes these.
+
+    ``is_free`` is false for what must not be taken yet; nor may what stands behind it. Whatever may have to wait for
+    other lines is claimed as a head, where that is looked at.
+    """
+    waits_for_its_own_line_only = and_(task.c.needs.is_(None), task.c.object_type.not_in(_NEEDED_TYPES))
     return (
-        select(*_CLAIM_COLUMNS, _is_due.label("is_due"))
-        .where(_is_open, tuple_(task.c.object_type, task.c.object_id).in_(pairs))
+        select(*_CLAIM_COLUMNS, and_(_is_due, waits_for_its_own_line_only).label("is_free"))
+        .where(_is_open, task.c.line.in_([ref.line for ref in refs]))
         .order_by(task.c.seq)
         .limit(limit)
         .with_for_update(of=task)
     )
 
 
+@cache
 def end_tasks() -> Update:
     """Ends tasks, counting the attempt that ends them. Parameter: ``packed(list[Ending])``.
 
@@ -250,15 +318,16 @@ def postpone(task_id: str, next_attempt_at: datetime, attempt: int, last_error: 
 # --- seeing ---
 
 
-def by_ids(task_ids: list[str]) -> Selection:
-    return select(*VIEW_COLUMNS).where(task.c.task_id == func.any(bindparam("task_ids", task_ids, type_=_IDS)))
+@cache
+def by_ids() -> Selection:
+    """Parameter: ``task_ids``."""
+    return select(*VIEW_COLUMNS).where(_is_one_of_these)
 
 
-def versions(task_ids: list[str]) -> Selection:
-    """How far these tasks have come, for waiters that missed a wake-up."""
-    return select(task.c.task_id, task.c.version, task.c.status).where(
-        task.c.task_id == func.any(bindparam("task_ids", task_ids, type_=_IDS))
-    )
+@cache
+def versions() -> Selection:
+    """How far these tasks have come, for waiters that missed a wake-up. Parameter: ``task_ids``."""
+    return select(task.c.task_id, task.c.version, task.c.status).where(_is_one_of_these)
 
 
 def page(*, limit: int, before_seq: int | None = None, submitted_by: str | None = None, **equal: str) -> Selection:
@@ -271,6 +340,80 @@ def page(*, limit: int, before_seq: int | None = None, submitted_by: str | None 
     for name, value in equal.items():
         statement = statement.where(task.c[name] == value)
     return statement
+
+
+# --- cancelling and retrying ---
+
+
+def request_cancel(now: datetime, *, passes_over_held: bool = False) -> Update:
+    """Asks for open tasks to be ended without effect, and makes them due: whoever claims them next ends them.
+
+    Of several, those that somebody holds are to be passed over: whoever waits for one row while it has another
+    locked can deadlock with a worker. Parameter: ``task_ids``.
+    """
+    wanted = and_(_is_one_of_these, _is_open, task.c.cancel_requested_at.is_(None))
+    if passes_over_held:
+        free = select(task.c.task_id).where(wanted).with_for_update(skip_locked=True).cte("free")
+        wanted = task.c.task_id.in_(select(free.c.task_id))
+    return (
+        update(task)
+        .where(wanted)
+        .values(cancel_requested_at=now, next_attempt_at=func.now(), version=task.c.version + 1)
+        .returning(task.c.task_id)
+    )
+
+
+def to_cancel(*, limit: int, submitted_by: str | None, **equal: str) -> Selection:
+    """The oldest open tasks that nobody asked to cancel yet. Index: ix_task_open_seq."""
+    return _matching(submitted_by, equal).where(_is_open, task.c.cancel_requested_at.is_(None)).limit(limit)
+
+
+def failed(*, limit: int, submitted_by: str | None, **equal: str) -> Selection:
+    """The oldest failed tasks that were not tried again yet. Index: ix_task_retry_of for that."""
+    again = task.alias("again")
+    is_retried = exists().where(again.c.retry_of == task.c.task_id)
+    return _matching(submitted_by, equal).where(task.c.status == "failed", ~is_retried).limit(limit)
+
+
+def _matching(submitted_by: str | None, equal: Mapping[str, str]) -> Selection:
+    statement = select(task.c.task_id).order_by(task.c.seq)
+    if submitted_by is not None:
+        statement = statement.where(task.c.submitted_by == submitted_by)
+    for name, value in equal.items():
+        statement = statement.where(task.c[name] == value)
+    return statement
+
+
+def to_retry(task_id: str) -> Selection:
+    """A task with its command, to be submitted anew."""
+    return select(
+        task.c.task_id,
+        task.c.operation,
+        task.c.status,
+        task.c.command,
+        task.c.webhook_url,
+        task.c.submitted_by,
+    ).where(task.c.task_id == task_id)
+
+
+# --- retention ---
+
+
+def purge(ended_before: datetime, limit: int) -> Delete:
+    """Deletes some of the tasks that ended before, with their idempotency keys; never one that has not ended.
+
+    A task whose announcement is still to be delivered stays. Index: ix_task_finished_at.
+    """
+    pending = exists().where(delivery.c.task_id == task.c.task_id, delivery.c.status == "pending")
+    old = (
+        select(task.c.task_id)
+        .where(task.c.finished_at < ended_before, ~pending)
+        .order_by(task.c.finished_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .subquery()
+    )
+    return delete(task).where(task.c.task_id.in_(select(old.c.task_id)))
 
 
 # --- sweeping ---

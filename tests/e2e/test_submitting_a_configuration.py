@@ -43,7 +43,9 @@ def test_each_is_read_as_it_was_sent(fleet: Fleet, submitted: Submitted) -> None
         shown = models[task["object_id"]]
         assert shown["model_name"] == sent["model_name"]
         _assert_same(shown["litellm_params"], _without_api_key(sent["litellm_params"]))
-        info = {name: value for name, value in shown["model_info"].items() if name not in _SET_BY_THE_SERVER}
+        prices = {name for name in sent["litellm_params"] if "cost_per_" in name}
+        added = _SET_BY_THE_SERVER | (prices - (sent.get("model_info") or {}).keys())
+        info = {name: value for name, value in shown["model_info"].items() if name not in added}
         _assert_same(info, {name: value for name, value in (sent.get("model_info") or {}).items() if name != "id"})
 
 

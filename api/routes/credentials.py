@@ -1,0 +1,148 @@
+"""``/credentials``: shared provider secrets by name (contract 1.9)."""
+
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, Router, delete, get, patch, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath
+
+from api.openapi import Answer, described, submission
+from api.reads import Reads
+from api.routes.bodies import json_body
+from api.shapes import CredentialChanged
+from api.submission import Asked, Submitter
+from shared.contract import credentials as contract
+from shared.contract.credentials import CredentialChange, CredentialList, CredentialView, NewCredential
+from shared.domain.credentials import DeleteCredential
+from shared.domain.problems import CredentialNotFound, ModelNotFound
+from shared.domain.rights import Principal, authorise
+from shared.encryption.sealing import Binding, open_document, seal_document
+from shared.store import credentials, models
+
+_Request = Request[Principal, Any, Any]
+_Submitter = NamedDependency[Submitter]
+_Reads = NamedDependency[Reads]
+_SEALED = "credential_values"
+_SHOWN = described(
+    {200: Answer(shape=CredentialView, text="The credential, its values hidden.")},
+    problems=("not_permitted", "credential_not_found", "model_not_found"),
+)
+
+
+@post(
+    "/credentials",
+    status_code=202,
+    operation_class=submission(NewCredential, CredentialChanged, ("credential_exists", "model_not_found")),
+    summary="Add a credential",
+    tags=["credentials"],
+)
+async def new_credential(request: _Request, submitter: _Submitter, reads: _Reads) -> Response[Any]:
+    """With `credential_values`, or with `model_id` to take over those of a stored model."""
+    authorise(request.user, "credential.create")
+    body = contract.decode_new(await json_body(request))
+    values = body.credential_values
+    if values is None:
+        values = await _values_of_model(reads, submitter, str(body.model_id))
+    sealed = seal_document(submitter.keyring, Binding("credential", body.credential_name), values, _SEALED)
+    asked = Asked(operation="credential.create", command=contract.to_create(body, sealed), body=body, names_object=True)
+    return await submitter.submit(request, asked)
+
+
+@patch(
+    "/credentials/{credential_name:str}",
+    status_code=202,
+    operation_class=submission(CredentialChange, CredentialChanged, ("credential_not_found",)),
+    summary="Change a credential",
+    tags=["credentials"],
+)
+async def change_credential(request: _Request, credential_name: FromPath[str], submitter: _Submitter) -> Response[Any]:
+    """Merges values and info. Every model that names the credential has the new values at once."""
+    body = contract.decode_change(await json_body(request))
+    command = contract.to_update(body, credential_name)
+    sealed = seal_document(submitter.keyring, Binding("credential", credential_name), command.set_values, _SEALED)
+    command = msgspec.structs.replace(command, set_values=sealed)
+    asked = Asked(operation="credential.update", command=command, body=(credential_name, body), names_object=True)
+    return await submitter.submit(request, asked)
+
+
+@delete(
+    "/credentials/{credential_name:str}",
+    status_code=202,
+    operation_class=submission(None, CredentialChanged, ("credential_not_found", "credential_in_use")),
+    summary="Remove a credential",
+    tags=["credentials"],
+)
+async def delete_credential(request: _Request, credential_name: FromPath[str], submitter: _Submitter) -> Response[Any]:
+    """Refused while models use it; the refusal names them."""
+    command = DeleteCredential(credential_name=credential_name)
+    asked = Asked(operation="credential.delete", command=command, body=command, names_object=True)
+    return await submitter.submit(request, asked)
+
+
+@get(
+    "/credentials",
+    operation_class=described({200: Answer(shape=CredentialList, text="All of them.")}, problems=("not_permitted",)),
+    summary="List credentials",
+    tags=["credentials"],
+)
+async def list_credentials(request: _Request, reads: _Reads) -> CredentialList:
+    """Values are hidden."""
+    authorise(request.user, "credential.read")
+    rows = await reads.rows(credentials.everything())
+    return CredentialList(credentials=[contract.view(credentials.from_row(row)) for row in rows])
+
+
+@get(
+    ["/credentials/by_name/{credential_name:str}", "/credentials/{credential_name:str}"],
+    operation_class=_SHOWN,
+    summary="Show a credential",
+    tags=["credentials"],
+)
+async def show_credential(request: _Request, credential_name: FromPath[str], reads: _Reads) -> CredentialView:
+    authorise(request.user, "credential.read")
+    return await _view(reads, credential_name)
+
+
+@get(
+    "/credentials/by_model/{model_id:str}",
+    operation_class=_SHOWN,
+    summary="Show the credential of a deployment",
+    tags=["credentials"],
+)
+async def show_credential_of_model(request: _Request, model_id: FromPath[str], reads: _Reads) -> CredentialView:
+    authorise(request.user, "credential.read")
+    row = await reads.row(models.by_ids(), model_ids=[model_id])
+    if row is None:
+        raise ModelNotFound(model_id)
+    if row.credential_name is None:
+        raise CredentialNotFound(f"none is named by model {model_id}")
+    return await _view(reads, row.credential_name)
+
+
+async def _view(reads: Reads, name: str) -> CredentialView:
+    row = await reads.row(credentials.by_names([name]))
+    if row is None:
+        raise CredentialNotFound(name)
+    return contract.view(credentials.from_row(row))
+
+
+async def _values_of_model(reads: Reads, submitter: Submitter, model_id: str) -> dict[str, Any]:
+    row = await reads.row(models.by_ids(), model_ids=[model_id])
+    if row is None:
+        raise ModelNotFound(model_id)
+    opened = open_document(submitter.keyring, Binding("model", model_id), row.litellm_params)
+    return {name: value for name, value in opened.items() if name in contract.FROM_MODEL}
+
+
+router = Router(
+    "/",
+    route_handlers=[
+        new_credential,
+        change_credential,
+        delete_credential,
+        list_credentials,
+        show_credential,
+        show_credential_of_model,
+    ],
+)

@@ -1,0 +1,154 @@
+"""The shapes of answers that are put together as documents, as the OpenAPI document describes them."""
+
+from typing import Any
+
+import msgspec
+
+from shared.domain.problems import FieldError
+
+
+class ErrorMember(msgspec.Struct, frozen=True, kw_only=True):
+    """LiteLLM's error envelope."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """RFC 9457, with LiteLLM's envelope beside it. `type` names the problem: `urn:pointsman:problem:<code>`.
+
+    `detail` is a text; on the routes of `/model/info` it is `{"error": text}`, where LiteLLM's clients look.
+    """
+
+    error: ErrorMember
+    type: str
+    title: str
+    status: int
+    detail: str | dict[str, str]
+    errors: list[FieldError] | msgspec.UnsetType = msgspec.UNSET
+    request_id: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A stored deployment, as a write answers it. Secrets are removed."""
+
+    model_id: str
+    model_name: str
+    litellm_params: dict[str, Any]
+    model_info: dict[str, Any]
+    blocked: bool
+    version: int
+    created_at: str
+    created_by: str
+    updated_at: str
+    updated_by: str
+
+
+class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A deployment as reads show it. Secrets are removed; all else is as it was sent.
+
+    `model_info` holds what was sent, the prices among `litellm_params`, and `id`, `db_model`, `blocked`, `created_at`,
+    `created_by`, `updated_at` and `updated_by`.
+    """
+
+    model_name: str
+    litellm_params: dict[str, Any]
+    model_info: dict[str, Any]
+
+
+class ModelList(msgspec.Struct, frozen=True, kw_only=True):
+    data: list[ModelEntry]
+
+
+class Deletion(msgspec.Struct, frozen=True, kw_only=True):
+    message: str
+    model_id: str
+
+
+class ModelName(msgspec.Struct, frozen=True, kw_only=True):
+    """A model group in OpenAI's shape."""
+
+    id: str
+    object: str
+    created: int
+    owned_by: str
+
+
+class ModelNames(msgspec.Struct, frozen=True, kw_only=True):
+    data: list[ModelName]
+    object: str
+
+
+class ModelGroups(msgspec.Struct, frozen=True, kw_only=True):
+    """For each public name what its deployments add up to: providers, mode, limits, prices, abilities."""
+
+    data: list[dict[str, Any]]
+
+
+class CredentialChanged(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer of every write to a credential."""
+
+    success: bool
+    message: str
+    credential_name: str
+
+
+class WebhookRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An endpoint, as a write answers it. What may be a token in its URL shows as `***`.
+
+    `secret` is there in the answer that made it, and never again.
+    """
+
+    webhook_id: str
+    url: str
+    event_types: list[str]
+    team_id: str | None
+    description: str | None
+    enabled: bool
+    disabled_reason: str | None
+    overlap_until: str | None
+    version: int
+    created_at: str
+    created_by: str
+    updated_at: str
+    updated_by: str
+    secret: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class WebhookDeleted(msgspec.Struct, frozen=True, kw_only=True):
+    webhook_id: str
+    deleted: bool
+
+
+class WebhookReplayed(msgspec.Struct, frozen=True, kw_only=True):
+    """What is sent again: one delivery, or all that failed since a time."""
+
+    webhook_id: str
+    delivery_id: str | None
+    since: str | None
+
+
+class SigningSecret(msgspec.Struct, frozen=True, kw_only=True):
+    """`whsec_…`: what callbacks are verified with."""
+
+    secret: str
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """`ready`, or what is wrong."""
+
+    database: str
+    worker: str
+    redis: str
+    config_file: str
+
+
+class ReadinessReport(msgspec.Struct, frozen=True, kw_only=True):
+    """`status` is `healthy`, `unhealthy`, or, while changes are accepted, `degraded`: Redis away, a file broken."""
+
+    status: str
+    db: str
+    parts: Parts
+    pointsman_version: str

@@ -1,0 +1,104 @@
+"""What was kept long enough goes; what has not ended, or is still to be told, stays however old it is."""
+
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import psycopg
+import pytest
+from sqlalchemy import Engine
+
+from shared.domain.rights import MASTER
+from shared.encryption.keyring import Keyring
+from shared.runtime.clock import now
+from shared.runtime.settings import Misconfigured
+from tests.conftest import SettingsBuilder
+from tests.service.building import Side, a_task, accept
+from worker.retention import Retention
+
+Database = psycopg.Connection[Any]
+
+
+@pytest.fixture
+def retention(engine: Engine) -> Retention:
+    return Retention(engine, timedelta(days=1), now)
+
+
+def aged(database: Database, task_id: str, days: float) -> None:
+    for table, column in (("task", "finished_at"), ("event", "occurred_at"), ("delivery", "finished_at")):
+        statement = f"UPDATE {table} SET {column} = {column} - make_interval(secs => %s) WHERE task_id = %s"
+        database.execute(statement, [days * 86_400, task_id])  # pyright: ignore
+    database.execute(
+        "UPDATE task SET submitted_at = submitted_at - make_interval(secs => %s) WHERE task_id = %s",
+        [days * 86_400, task_id],
+    )
+
+
+def kept(database: Database) -> set[str]:
+    return {task_id for (task_id,) in database.execute("SELECT task_id::text FROM task").fetchall()}
+
+
+def an_ended(side: Side, engine: Engine, keyring: Keyring, **more: Any) -> str:
+    (task_id,) = accept(engine, msgspec.structs.replace(a_task(keyring), **more))
+    side.drain.drain()
+    return task_id
+
+
+def test_ended_tasks_go_with_their_idempotency_keys_after_the_time(
+    retention: Retention, engine: Engine, keyring: Keyring, database: Database
+) -> None:
+    side = Side(engine, keyring)
+    old, young = (an_ended(side, engine, keyring, idempotency_key=key) for key in ("old", "young"))
+    aged(database, old, 1.01)
+    aged(database, young, 0.99)
+    # Their models must not seem to have come from nowhere.
+    database.execute("DELETE FROM model_revision; DELETE FROM model; DELETE FROM audit_entry")
+    database.execute("UPDATE head SET position = 0, hash = repeat('0', 64), revision = 0, model_count = 0")
+    retention.purge()
+    try:
+        assert kept(database) == {young}
+        again = accept(engine, msgspec.structs.replace(a_task(keyring), idempotency_key="old"))
+        assert kept(database) == {young, *again}
+    finally:
+        database.execute("DELETE FROM task")
+
+
+@pytest.mark.leaves_open_tasks("nobody applies them here")
+def test_a_task_that_has_not_ended_is_never_purged(
+    retention: Retention, engine: Engine, keyring: Keyring, database: Database
+) -> None:
+    queued, running = accept(engine, a_task(keyring), a_task(keyring))
+    database.execute("UPDATE task SET status = 'running' WHERE task_id = %s", [running])
+    for task_id in (queued, running):
+        aged(database, task_id, 400)
+    retention.purge()
+    assert kept(database) == {queued, running}
+
+
+def test_a_task_whose_callback_is_still_to_be_made_stays(
+    retention: Retention, engine: Engine, keyring: Keyring, database: Database
+) -> None:
+    side = Side(engine, keyring)
+    (task_id,) = accept(engine, a_task(keyring, webhook_url="https://example.com/hook"))
+    side.drain.drain()
+    aged(database, task_id, 400)
+    retention.purge()
+    assert kept(database) == {task_id}
+    assert database.execute("SELECT count(*) FROM event").fetchone() == (1,)
+
+
+def test_the_audit_log_is_not_purged(
+    retention: Retention, engine: Engine, keyring: Keyring, database: Database
+) -> None:
+    side = Side(engine, keyring)
+    nobody = msgspec.structs.replace(MASTER, role="internal_user")
+    task_id = an_ended(side, engine, keyring, principal=nobody)
+    aged(database, task_id, 400)
+    retention.purge()
+    assert kept(database) == set()
+    assert database.execute("SELECT count(*) FROM audit_entry").fetchone() == (1,)
+
+
+def test_nothing_can_be_kept_for_less_than_a_day(a_settings: SettingsBuilder) -> None:
+    with pytest.raises(Misconfigured, match="RETENTION_DAYS"):
+        a_settings(retention_days="0.9")

@@ -1,0 +1,132 @@
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+
+from shared.domain.decision import Installation, ObjectRef
+from shared.domain.models import CreateModel
+from shared.domain.problems import Poisoned
+from shared.domain.rights import MASTER
+from shared.encryption.keyring import Keyring, new_key
+from shared.encryption.sealing import Binding, seal_document
+from shared.operations import command_from
+from shared.outbox.routing import Routes
+from shared.runtime.clock import new_id
+from shared.store.tasks import Claimed, Origin
+from worker.batch import Batch
+
+KEYRING = Keyring.parse(new_key("test"))
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+CANARY = "sk-canary-77c1d0a9be5f42"
+
+
+def a_claimed(model_id: str = "m-1", *, name: str = "gpt", has_callback: bool = False, **fields: Any) -> Claimed:
+    params = seal_document(KEYRING, Binding("model", model_id), {"model": "openai/gpt-4o", "api_key": CANARY})
+    command = CreateModel(model_id=model_id, model_name=name, litellm_params=params, model_info={})
+    given: dict[str, Any] = {
+        "task_id": new_id(),
+        "seq": 1,
+        "operation": "model.create",
+        "object_type": "model",
+        "object_id": model_id,
+        "command": msgspec.json.decode(msgspec.json.encode(command)),
+        "principal": msgspec.to_builtins(MASTER),
+        "submitted_by": MASTER.user_id,
+        "origin": Origin(request_id="r-1", changed_by="ann"),
+        "has_callback": has_callback,
+        "attempt": 0,
+    }
+    return Claimed(**(given | fields))
+
+
+def a_batch(*tasks: Claimed, slack: bool = False) -> Batch:
+    objects = dict.fromkeys(ObjectRef(task.object_type, task.object_id) for task in tasks)
+    return Batch(objects, NOW, KEYRING, Routes(slack=slack), Installation())
+
+
+def decide(batch: Batch, *tasks: Claimed) -> None:
+    batch.decide(tasks, {task.task_id: command_from(task.operation, task.command) for task in tasks})
+
+
+def decided(*tasks: Claimed, slack: bool = False) -> Batch:
+    batch = a_batch(*tasks, slack=slack)
+    decide(batch, *tasks)
+    return batch
+
+
+def test_each_task_is_decided_on_what_the_one_before_left() -> None:
+    batch = decided(a_claimed(name="first"), a_claimed(name="second"))
+    assert [ending.status for ending in batch.endings] == ["succeeded", "failed"]
+    assert batch.changed_of("model")["m-1"][0].model_name == "first"
+    assert batch.change_count == 1
+
+
+def test_each_change_has_a_number_of_its_own() -> None:
+    batch = decided(a_claimed("a"), a_claimed("a"), a_claimed("b"), a_claimed("c"))
+    numbers = {model_id: number for model_id, (_, number) in batch.changed_of("model").items()}
+    assert numbers == {"a": 1, "b": 2, "c": 3}
+
+
+def test_every_task_has_one_entry_and_one_end() -> None:
+    tasks = [a_claimed("a"), a_claimed("a"), a_claimed("b")]
+    batch = decided(*tasks)
+    ids = [task.task_id for task in tasks]
+    assert [entry.task_id for entry in batch.entries] == ids
+    assert [ending.task_id for ending in batch.endings] == ids
+    assert [entry.action for entry in batch.entries] == ["created", "refused", "created"]
+
+
+def test_an_entry_says_who_when_and_for_whom() -> None:
+    (entry,) = decided(a_claimed()).entries
+    assert (entry.actor, entry.actor_key, entry.changed_by) == (MASTER.user_id, MASTER.key_id, "ann")
+    assert (entry.recorded_at, entry.request_id, entry.operation) == (NOW, "r-1", "model.create")
+
+
+def test_rights_are_judged_again() -> None:
+    principal = {"user_id": "u", "role": "internal_user", "key_id": "k"}
+    batch = decided(a_claimed(principal=principal))
+    assert (batch.endings[0].problem or {})["code"] == "not_permitted"
+    assert batch.changed_of("model") == {}
+
+
+def test_nobody_is_told_unless_somebody_wants_to_know() -> None:
+    assert decided(a_claimed()).events == []
+
+
+def test_a_callback_is_told_of_the_end_whatever_it_is() -> None:
+    batch = decided(a_claimed(has_callback=True), a_claimed(has_callback=True))
+    assert [event.type for event in batch.events] == ["task.succeeded", "task.failed"]
+    assert [delivery.destination for delivery in batch.deliveries] == ["callback", "callback"]
+    assert batch.events[1].data["problem"]["code"] == "model_exists"
+
+
+def test_slack_is_told_of_an_added_model() -> None:
+    batch = decided(a_claimed(), slack=True)
+    assert [event.type for event in batch.events] == ["model.created"]
+    assert batch.deliveries[0].event_id == batch.events[0].event_id
+    assert batch.events[0].event_id.startswith("evt_")
+
+
+def test_no_secret_leaves_a_batch_but_sealed_in_its_object() -> None:
+    batch = decided(a_claimed(has_callback=True), slack=True)
+    said = msgspec.json.encode([batch.entries, batch.events, batch.endings])
+    assert CANARY.encode() not in said
+    assert b"api_key" not in msgspec.json.encode([ending.result for ending in batch.endings])
+    assert CANARY.encode() not in msgspec.json.encode(batch.changed_of("model")["m-1"][0])
+
+
+@pytest.mark.parametrize("command", [None, {}, [], "x", {"operation": "model.create"}])
+def test_a_command_that_cannot_be_read_breaks_the_batch_off(command: Any) -> None:
+    task = a_claimed(command=command)
+    with pytest.raises(msgspec.ValidationError):
+        decide(a_batch(task), task)
+
+
+def test_such_a_task_can_be_ended_with_a_problem() -> None:
+    task = a_claimed(command=None, principal={}, has_callback=True)
+    batch = a_batch(task)
+    batch.fail(task, Poisoned(3).problem())
+    assert batch.endings[0].status == "failed"
+    assert (batch.entries[0].action, batch.entries[0].actor) == ("refused", MASTER.user_id)
+    assert batch.events[0].data["problem"]["code"] == "poisoned"

@@ -1,0 +1,43 @@
+"""Deletes what was kept long enough, a little at a time, so that nobody waits for it."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy import Delete, Engine
+
+from shared.store import outbox, tasks
+
+STEP = 500
+MAX_STEPS = 20
+
+_log = structlog.get_logger(__name__)
+
+
+class Retention:
+    """Never touches a task that has not ended, or an announcement that is still to be delivered."""
+
+    def __init__(self, engine: Engine, keep_for: timedelta, clock: Callable[[], datetime]) -> None:
+        self._engine = engine
+        self._keep_for = keep_for
+        self._clock = clock
+
+    def purge(self) -> None:
+        """What is left after this is for the next time. Raises what the database raises."""
+        before = self._clock() - self._keep_for
+        purged = {
+            "events": self._in_steps(lambda: outbox.purge(before, STEP)),
+            "tasks": self._in_steps(lambda: tasks.purge(before, STEP)),
+        }
+        if any(purged.values()):
+            _log.info("retention.purged", **purged)
+
+    def _in_steps(self, statement: Callable[[], Delete]) -> int:
+        total = 0
+        for _ in range(MAX_STEPS):
+            with self._engine.begin() as connection:
+                gone = connection.execute(statement()).rowcount
+            total += gone
+            if gone < STEP:
+                break
+        return total
