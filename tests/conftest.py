@@ -24,6 +24,7 @@ TEMPLATE = "template_migrated"
 DATABASE = "a_test"
 _EMPTIED = """
 DELETE FROM delivery_attempt; DELETE FROM delivery; DELETE FROM event; DELETE FROM signing_secret;
+DELETE FROM webhook_endpoint; DELETE FROM destination WHERE destination_id <> 'unsorted';
 DELETE FROM audit_entry; DELETE FROM model; DELETE FROM model_revision; DELETE FROM credential; DELETE FROM task;
 UPDATE head SET position = 0, hash = repeat('0', 64), revision = 0, model_count = 0
 """

@@ -120,7 +120,7 @@ class Recording:
             if reason is not None and burst.endpoint.webhook_id is not None and burst.endpoint.endpoint_enabled:
                 found.append(_disabling(burst.endpoint.webhook_id, burst.endpoint.endpoint_version, reason, now))
         if found:
-            connection.execute(tasks.insert_tasks().on_conflict_do_nothing(), packed(found))
+            connection.execute(tasks.insert_unless_known(), packed(found))
         return [task.task_id for task in found]
 
     def _reason(self, burst: Burst, fared: Fared, now: datetime) -> Reason | None:

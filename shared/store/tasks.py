@@ -164,6 +164,11 @@ def insert_tasks() -> Insert:
     return insert_rows(task, *_NEW_COLUMNS).on_conflict_do_nothing(index_elements=[task.c.task_id])
 
 
+def insert_unless_known() -> Insert:
+    """As ``insert_tasks``, but passes over those whose idempotency key was used before."""
+    return insert_rows(task, *_NEW_COLUMNS).on_conflict_do_nothing()
+
+
 def accepted_with_keys(user_ids: list[str], keys: list[str]) -> Selection:
     """The tasks that these users submitted with these idempotency keys. Index: uq_task_idempotency_key."""
     pairs = list(zip(user_ids, keys, strict=True))

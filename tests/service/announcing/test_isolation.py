@@ -47,15 +47,17 @@ def test_ten_thousand_deliveries_of_one_endpoint_do_not_go_before_another(bench:
 
 
 def test_never_more_than_two_calls_at_a_time_over_several_workers(bench: Workbench) -> None:
+    workers = [threading.Thread(target=bench.another_deliverer().deliver) for _ in range(3)]
     with Receiver(default=Answer(hang=True)) as bad:
         bad_id, _ = bench.add_webhook(bad.url)
         add_deliveries(bench, bad_id, 100)
-        workers = [threading.Thread(target=bench.another_deliverer().deliver) for _ in range(3)]
         for worker in workers:
             worker.start()
         bad.wait_for(2)
         time.sleep(0.5)
         assert len(bad.requests) == 2
+    for worker in workers:
+        worker.join()
 
 
 def test_after_failures_in_a_row_it_is_left_alone_and_then_tried_with_one_call(bench: Workbench) -> None:
@@ -84,15 +86,16 @@ def test_one_success_closes_the_circuit(bench: Workbench) -> None:
 
 
 def test_a_slow_call_makes_room_for_others(bench: Workbench) -> None:
+    worker = threading.Thread(target=bench.another_deliverer(limit=2).deliver)
     with Receiver(default=Answer(hang=True)) as bad, Receiver() as good:
         for _ in range(3):
             bench.add_webhook(bad.url)
         bench.add_webhook(good.url)
         bench.add_model()
-        worker = threading.Thread(target=bench.another_deliverer(limit=2).deliver)
         worker.start()
         good.wait_for(1)
         assert len(bad.requests) <= 3
+    worker.join()
 
 
 def test_the_next_turns_are_found_without_reading_all_that_waits(bench: Workbench) -> None:
@@ -100,7 +103,8 @@ def test_the_next_turns_are_found_without_reading_all_that_waits(bench: Workbenc
         webhook_id, _ = bench.add_webhook("https://hooks.example.com/")
         add_deliveries(bench, webhook_id, MANY)
     bench.rows("SELECT 1")
-    with bench.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with bench.engine.connect() as connection:
+        connection.execution_options(isolation_level="AUTOCOMMIT")
         connection.exec_driver_sql("VACUUM ANALYZE delivery")
     with bench.engine.begin() as connection:
         statement = destinations.next_turns(10).compile(

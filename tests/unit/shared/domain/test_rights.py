@@ -26,6 +26,12 @@ ALLOWED = {
         f"task.{verb}": {("proxy_admin", "own"), ("proxy_admin", "other"), ("internal_user", "own")}
         for verb in ("cancel", "retry")
     },
+    **{
+        f"webhook.{verb}": {("proxy_admin", "own"), ("proxy_admin", "other")}
+        for verb in ("create", "update", "delete", "rotate_secret", "enable", "disable", "test", "replay")
+    },
+    "webhook.read": {(role, relation) for role in ("proxy_admin", "proxy_admin_viewer") for relation in RELATIONS},
+    "delivery.read": {("proxy_admin", "own"), ("proxy_admin", "other"), ("proxy_admin_viewer", "own")},
     "credential.read": {(role, relation) for role in ("proxy_admin", "proxy_admin_viewer") for relation in RELATIONS},
     "model.read": {(role, relation) for role in ("proxy_admin", "proxy_admin_viewer") for relation in RELATIONS},
     "audit.read": {(role, relation) for role in ("proxy_admin", "proxy_admin_viewer") for relation in RELATIONS},
