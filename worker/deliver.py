@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 import structlog
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from shared.runtime.clock import new_id
 from shared.store import destinations
@@ -82,12 +83,15 @@ class Deliverer:
     def _drive(self) -> None:
         while True:
             self._is_rung.clear()
+            # Forgotten before they are recorded: one that never can be must not break off every turn that follows.
+            taken = self._attempted, self._ended
+            self._attempted, self._ended = [], []
             try:
-                has_begun = self._turn()
-            except Exception as error:
+                has_begun = self._turn(*taken)
+            except (SQLAlchemyError, OSError) as error:
                 if not is_transient(error):
-                    self._attempted, self._ended = [], []
                     raise
+                self._attempted, self._ended = taken
                 _log.warning("deliver.database_away", error=type(error).__name__)
                 self._is_stopping.wait(_AFTER_TROUBLE_S)
                 continue
@@ -98,14 +102,12 @@ class Deliverer:
     def _is_idle(self) -> bool:
         return self._lanes.are_empty and self._news.empty() and not (self._attempted or self._ended)
 
-    def _turn(self) -> bool:
+    def _turn(self, attempted: list[Attempted], ended: list[Burst]) -> bool:
         """Records what ended, and begins what is due as far as there is room. Says whether anything began."""
-        attempted, ended = self._attempted, self._ended
         room = 0 if self._is_stopping.is_set() else self._lanes.room() // LANES_OF_ONE
         with self._engine.begin() as connection:
             task_ids = self._recording.save(connection, attempted, ended)
             bursts = _lease(connection, room) if room else []
-        self._attempted, self._ended = [], []
         for burst in bursts:
             self._lanes.open(burst)
         self._report(attempted)

@@ -5,7 +5,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
 import structlog
@@ -118,7 +118,7 @@ class Lanes:
             lane = object()
             with self._lock:
                 self._began[lane] = time.monotonic()
-            self._pool.submit(self._run, lane, burst)
+            self._pool.submit(self._run, lane, burst).add_done_callback(_report)
 
     def _run(self, lane: object, burst: Burst) -> None:
         try:
@@ -126,8 +126,6 @@ class Lanes:
                 with self._lock:
                     self._began[lane] = time.monotonic()
                 self._send(burst, due)
-        except Exception as error:  # noqa: BLE001  (outermost loop of a thread)
-            _log.error("lane.broke_off", exc_info=error)
         finally:
             with self._lock:
                 del self._began[lane]
@@ -138,3 +136,9 @@ class Lanes:
         made = self._sending.send_digest(due) if burst.is_digest else [self._sending.send(due[0])]
         burst.note(made[0])
         self._attempted(made)
+
+
+def _report(lane: Future[None]) -> None:
+    error = lane.exception()
+    if error is not None:
+        _log.error("lane.broke_off", exc_info=error)

@@ -13,6 +13,7 @@ class EventKind(msgspec.Struct, frozen=True):
 
 
 _MODEL: Final = ("model_id", "model_name", "version", "task_id", "changed_by", "team_id?")
+_CREDENTIAL: Final = ("credential_name", "version", "task_id", "changed_by")
 _TASK: Final = ("task_id", "operation", "status", "object_type", "object_id", "problem?", "team_id?")
 _WEBHOOK: Final = ("endpoint_id", "version", "task_id", "changed_by", "description?", "reason?", "team_id?")
 
@@ -22,9 +23,12 @@ EVENTS: Final[dict[str, EventKind]] = {
     "model.deleted": EventKind("A deployment was removed.", _MODEL),
     "model.blocked": EventKind("A deployment was taken out of use.", _MODEL),
     "model.unblocked": EventKind("A deployment was put back to use.", _MODEL),
+    "credential.created": EventKind("A credential was added.", _CREDENTIAL),
+    "credential.updated": EventKind("A credential was changed.", _CREDENTIAL),
+    "credential.deleted": EventKind("A credential was removed.", _CREDENTIAL),
     "task.succeeded": EventKind("A task ended with its effect.", _TASK),
     "task.failed": EventKind("A task ended without effect; `problem` says why.", _TASK),
-    "task.cancelled": EventKind("A task was taken back before it began.", _TASK),
+    "task.cancelled": EventKind("A task was called off before it had any effect.", _TASK),
     "task.poisoned": EventKind(
         "A task broke off at every attempt and was given up.", ("task_id", "operation", "object_id")
     ),
@@ -38,7 +42,7 @@ EVENTS: Final[dict[str, EventKind]] = {
 }
 
 # Types are added with the objects they speak of; whoever listens to all of a family hears of them without a change.
-FAMILIES: Final = frozenset(("team", "key", "user", "credential", *(name.partition(".")[0] for name in EVENTS)))
+FAMILIES: Final = frozenset(("team", "key", "user", *(name.partition(".")[0] for name in EVENTS)))
 
 
 def is_pattern(text: str) -> bool:

@@ -252,7 +252,7 @@ def test_a_crash_after_the_call_sends_it_again_with_the_same_id(bench: Workbench
         bench.add_model()
         dying = bench.another_deliverer()
 
-        dying._turn()
+        dying._turn([], [])
         receiver.wait_for(1)
         bench.deliver()
         assert bench.statuses(webhook_id) == ["pending"]

@@ -26,7 +26,8 @@ MANY_DELIVERIES = """
 INSERT INTO event (event_id, type, occurred_at, object_type, object_id, data)
 VALUES ('evt', 'task.succeeded', now(), 'task', 't', '{}');
 INSERT INTO delivery (delivery_id, event_id, destination, destination_id, status, finished_at)
-SELECT gen_random_uuid(), 'evt', 'callback', 'callback:' || n % 50, CASE WHEN n > 9900 THEN 'pending' ELSE 'succeeded' END,
+SELECT gen_random_uuid(), 'evt', 'callback', 'callback:' || n % 50,
+       CASE WHEN n > 9900 THEN 'pending' ELSE 'succeeded' END,
        CASE WHEN n > 9900 THEN NULL ELSE now() END
 FROM generate_series(1, 10000) AS n
 """
