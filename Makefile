@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup up test check bench compat lock
+.PHONY: setup up test check bench compat chaos soak lock
 
 setup: $(STAMP)
 
@@ -35,6 +35,13 @@ COMPAT ?= .compat
 compat: setup
 	@test -x $(COMPAT)/bin/litellm-proxy || { $(PYTHON) -m venv $(COMPAT) && $(COMPAT)/bin/pip install --quiet --disable-pip-version-check -r tests/compat/requirements.txt && $(COMPAT)/bin/pip install --quiet --disable-pip-version-check --no-deps litellm==1.109.1; }
 	@$(BIN)/python -m tests.compat.official_client $(COMPAT)/bin
+
+# Breaks a real Pointsman for a while, then says what came of it.
+chaos: setup
+	@$(BIN)/python -m tests.chaos --seconds 150
+
+soak: setup
+	@$(BIN)/python -m tests.chaos --seconds 86400
 
 # One for development, and for the embedded stack; and the part of it that an image needs.
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet

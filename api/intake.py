@@ -19,6 +19,7 @@ from shared.domain.acceptance import Key, Known, Submission
 from shared.domain.decision import ObjectRef
 from shared.domain.problems import Refusal
 from shared.domain.tasks import Line, OpenTask
+from shared.runtime.failpoints import reach
 from shared.store import credentials, models, tasks, webhooks
 from shared.store.engines import is_transient
 from shared.store.rows import AnyRow, fields_of, packed
@@ -68,6 +69,13 @@ class Intake:
 
     async def _flush(self, group: list[tuple[Request, asyncio.Future[str]]]) -> None:
         try:
+            await self._settle(group)
+        except Exception as error:  # noqa: BLE001  (a bug, which must not leave anybody waiting for an answer)
+            _log.error("intake.broke_off", error=type(error).__name__, submissions=len(group))
+            _tell(group, [error] * len(group))
+
+    async def _settle(self, group: list[tuple[Request, asyncio.Future[str]]]) -> None:
+        try:
             outcomes = await or_on_a_new_connection(lambda: self._commit([request for request, _ in group]))
         except (SQLAlchemyError, OSError) as error:
             if isinstance(error, DBAPIError) and not is_transient(error) and len(group) > 1:
@@ -77,14 +85,10 @@ class Intake:
                 return
             _log.warning("intake.failed", error=type(error).__name__, submissions=len(group))
             outcomes = [translated(error)] * len(group)
+        reach("intake.after_commit")
         self._ring_for(group, outcomes)
-        for (_, future), outcome in zip(group, outcomes, strict=True):
-            if future.cancelled():
-                continue
-            if isinstance(outcome, str):
-                future.set_result(outcome)
-            else:
-                future.set_exception(outcome)
+        reach("intake.after_ring")
+        _tell(group, outcomes)
 
     def _ring_for(self, group: Sequence[tuple[Request, Any]], outcomes: Sequence[str | Exception]) -> None:
         own = [
@@ -102,13 +106,27 @@ class Intake:
             async with self._single_statements.connect() as connection:
                 return await _insert(connection, requests, Known({}, {}))
         async with self._engine.begin() as connection:
-            return await _insert(connection, requests, await _known(connection, contested))
+            outcomes = await _insert(connection, requests, await _known(connection, contested))
+            reach("intake.before_commit")
+        return outcomes
+
+
+def _tell(group: Sequence[tuple[Request, asyncio.Future[str]]], outcomes: Sequence[str | Exception]) -> None:
+    """Answers whoever still waits."""
+    for (_, future), outcome in zip(group, outcomes, strict=True):
+        if future.done():
+            continue
+        if isinstance(outcome, str):
+            future.set_result(outcome)
+        else:
+            future.set_exception(outcome)
 
 
 async def _insert(connection: AsyncConnection, requests: list[Request], known: Known) -> list[str | Exception]:
     outcomes = [_outcome(known, request) for request in requests]
     rows = [request.row for request, outcome in zip(requests, outcomes, strict=True) if outcome == request.row.task_id]
     if rows:
+        reach("intake.before_insert")
         await connection.execute(tasks.insert_tasks(), packed(rows))
     return outcomes
 

@@ -53,7 +53,7 @@ def config_entry(model: ConfigModel) -> dict[str, Any]:
 def history_view(keyring: Keyring, model_id: str, revisions: list[ModelRevision], limit: int) -> ModelHistory:
     """``revisions`` newest first, and one more than the limit where there are older ones, to compare the last with."""
     masked = [_masked_state(keyring, model_id, revision) for revision in revisions]
-    older = [*masked[1:], {}]
+    older = [*masked, {}][1:]
     views = [
         VersionView(
             version=revision.version,

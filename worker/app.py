@@ -26,6 +26,7 @@ from shared.outbox.addresses import Allowlist
 from shared.outbox.routing import Routes
 from shared.runtime.clock import now
 from shared.runtime.config_file import ConfigFile
+from shared.runtime.failpoints import reach
 from shared.runtime.settings import Misconfigured, Secret, Settings, variable_of
 from shared.store.engines import worker_engine
 from worker.apply import Applied, Applier
@@ -132,8 +133,10 @@ class Workshop:
 
     def _tell(self, applied: Applied) -> None:
         self._waker.wake(applied.task_ids)
+        reach("apply.after_wake")
         if applied.delivery_ids:
             self._ring_deliver(applied.delivery_ids)
+        reach("apply.after_ring")
 
     def _ring_apply(self, task_ids: Sequence[str], one_by_one: bool) -> None:
         with _ring_may_fail():

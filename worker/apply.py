@@ -11,6 +11,7 @@ from shared.domain.decision import Installation, ObjectRef
 from shared.encryption.keyring import Keyring
 from shared.operations import OPERATIONS, command_from
 from shared.outbox.routing import Routes
+from shared.runtime.failpoints import reach
 from shared.store import audit, destinations, outbox, tasks
 from shared.store.rows import AnyRow, fields_of, packed
 from shared.store.tasks import Claimed
@@ -48,12 +49,16 @@ class Applier:
     def apply_due(self) -> Applied:
         """Apply what is due, oldest first, up to the batch size; an empty result says that nothing was free."""
         with self._engine.begin() as connection:
-            return self._apply(connection, _claim(connection, self._batch_size))
+            applied = self._apply(connection, _claim(connection, self._batch_size))
+        _reached_after_commit(applied)
+        return applied
 
     def apply_one(self, task_id: str) -> Applied:
         """Apply this task, if it is due, first in its line and nobody holds it."""
         with self._engine.begin() as connection:
-            return self._apply(connection, _heads(connection, 1, [task_id]))
+            applied = self._apply(connection, _heads(connection, 1, [task_id]))
+        _reached_after_commit(applied)
+        return applied
 
     def claim_one(self, connection: Connection, task_id: str) -> Claimed | None:
         """Lock this task in the caller's transaction, if it is due, first in its line and nobody holds it."""
@@ -68,6 +73,7 @@ class Applier:
     def _apply(self, connection: Connection, claimed: list[Claimed]) -> Applied:
         if not claimed:
             return Applied(task_ids=[], delivery_ids=[])
+        reach("apply.after_claim")
         commands = {
             task.task_id: command_from(task.operation, task.command) for task in claimed if not task.is_cancelled
         }
@@ -77,11 +83,17 @@ class Applier:
         own = (refs[0] for refs in touched)
         read = (ref for refs in touched for ref in refs[1:])
         batch = self._batch(objects.load(connection, own, read))
+        reach("apply.after_load")
         batch.decide(claimed, commands)
         return _save(connection, batch)
 
     def _batch(self, loaded: Objects) -> Batch:
         return Batch(loaded, self._clock(), self._keyring, self._routes, self._installation())
+
+
+def _reached_after_commit(applied: Applied) -> None:
+    if applied.task_ids:
+        reach("apply.after_commit")
 
 
 def _claim(connection: Connection, limit: int) -> list[Claimed]:
@@ -123,8 +135,10 @@ def _save(connection: Connection, batch: Batch) -> Applied:
     announcing.save(connection, outgoing)
     _replay(connection, batch)
     connection.execute(tasks.end_tasks(), packed(batch.endings))
+    reach("apply.before_head")
     if batch.entries:
         _record(connection, batch)
+    reach("apply.before_commit")
     return Applied(
         task_ids=[ending.task_id for ending in batch.endings],
         delivery_ids=[delivery.delivery_id for delivery in outgoing.deliveries]

@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from shared.domain.decision import Event
 from shared.domain.problems import Poisoned
+from shared.runtime.failpoints import reach
 from shared.store import tasks
 from shared.store.engines import is_transient
 from shared.store.tasks import Claimed
@@ -50,6 +51,7 @@ class Attempts:
         attempt, applied = self._begin(task_id)
         if attempt is None:
             return applied
+        reach("attempt.after_commit")
         try:
             return self._applier.apply_one(task_id)
         except SoftTimeLimitExceeded:
@@ -65,7 +67,9 @@ class Attempts:
                 return None, NOTHING
             if claimed.attempt >= self._max_attempts:
                 return None, self._applier.give_up(connection, claimed, _poison)
-            return connection.execute(tasks.begin_attempt(task_id, self._clock())).scalar_one(), NOTHING
+            attempt: int = connection.execute(tasks.begin_attempt(task_id, self._clock())).scalar_one()
+            reach("attempt.before_commit")
+            return attempt, NOTHING
 
     def _broke_off(self, task_id: str, attempt: int, error: Exception) -> Applied:
         passes_by_itself = is_transient(error)
@@ -82,6 +86,7 @@ class Attempts:
                 return self._applier.give_up(connection, claimed, _poison)
             again_at = self._clock() + timedelta(seconds=delay_s(attempt, self._jitter()))
             connection.execute(tasks.postpone(task_id, again_at, attempt, type(error).__name__))
+            reach("attempt.before_postpone")
         return NOTHING
 
 

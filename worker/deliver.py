@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared.runtime.clock import new_id
+from shared.runtime.failpoints import reach
 from shared.store import destinations
 from shared.store.destinations import Leased, Turn
 from shared.store.engines import is_transient
@@ -108,6 +109,10 @@ class Deliverer:
         with self._engine.begin() as connection:
             task_ids = self._recording.save(connection, attempted, ended)
             bursts = _lease(connection, room) if room else []
+        if attempted:
+            reach("deliver.after_record")
+        if bursts:
+            reach("deliver.after_lease")
         for burst in bursts:
             self._lanes.open(burst)
         self._report(attempted)

@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 
 from shared.outbox.breaker import Result
+from shared.runtime.failpoints import reach
 from shared.store.destinations import Leased, Turn
 from worker.sending import SLACK, Attempted, Sending
 
@@ -134,6 +135,7 @@ class Lanes:
 
     def _send(self, burst: Burst, due: list[Leased]) -> None:
         made = self._sending.send_digest(due) if burst.is_digest else [self._sending.send(due[0])]
+        reach("deliver.after_send")
         burst.note(made[0])
         self._attempted(made)
 

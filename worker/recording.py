@@ -23,8 +23,8 @@ from worker.announcing import Outgoing
 from worker.lanes import Burst
 from worker.sending import Attempted
 
-# An alert that comes a day late helps nobody.
-SLACK_WAITS_S: Final = (5.0, 30.0, 300.0, 1800.0, 7200.0)
+SLACK_LONGEST_S: Final = 3 * 3600.0
+"""An alert that comes a day late helps nobody."""
 
 
 class Recording:
@@ -42,6 +42,7 @@ class Recording:
     ) -> None:
         self._routes = routes
         self._waits_s = waits_s
+        self._slack_waits_s = schedule.within(waits_s, SLACK_LONGEST_S)
         self._slack_window_s = slack_window_s
         self._disable_after_s = disable_after_s
         self._clock = clock
@@ -86,7 +87,7 @@ class Recording:
         due, outcome = attempted.due, attempted.outcome
         if outcome.ok or outcome.permanent or outcome.gone:
             return None
-        waits_s = SLACK_WAITS_S if due.destination == "slack" else self._waits_s
+        waits_s = self._slack_waits_s if due.destination == "slack" else self._waits_s
         number = max(1, due.attempt - due.schedule_from)
         return schedule.next_attempt(number, waits_s, now, self._jitter(), outcome.retry_after_s)
 

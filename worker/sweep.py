@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy import Engine
 
+from shared.runtime.failpoints import reach
 from shared.store import outbox, tasks
 
 SUSPECT_AFTER_S = 10.0
@@ -30,9 +31,11 @@ class Sweeper:
             due = [row.task_id for row in connection.execute(tasks.due(MAX_RUNG))]
             suspects = [row.task_id for row in connection.execute(tasks.suspects(MAX_SUSPECTS, SUSPECT_AFTER_S))]
             deliveries = [row.delivery_id for row in connection.execute(outbox.any_due())]
+        reach("sweep.before_ring")
         if suspects:
             self._ring_apply(suspects, True)
         if due:
             self._ring_apply(due, False)
         if deliveries:
             self._ring_deliver(deliveries)
+        reach("sweep.after_ring")

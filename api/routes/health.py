@@ -11,6 +11,7 @@ from api.openapi import Answer, described
 from api.reads import Reads
 from api.shapes import ReadinessReport
 from shared.domain.problems import Unavailable
+from shared.domain.tasks import NO_PROGRESS
 from shared.runtime.config_file import ConfigFile
 from shared.store import tasks
 
@@ -60,7 +61,7 @@ class Readiness:
             return "ready", "ready"
         since = max(row.due_since, row.last_ended_at or row.due_since)
         is_stalled = (row.now - since).total_seconds() > self._stall_after_s
-        return "ready", "no progress on due work" if is_stalled else "ready"
+        return "ready", NO_PROGRESS if is_stalled else "ready"
 
     async def _redis_state(self) -> str:
         try:

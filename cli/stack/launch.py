@@ -17,6 +17,11 @@ from cli.stack.supervisor import Interrupted, Supervisor
 from cli.stack.valkey import Valkey
 
 _START_S = 60.0
+_LOOK_EVERY_S = 5.0
+# Looks in a row that must find the worker stalled, and after its restart, looks that are left out.
+_STALLED_LOOKS = 2
+_PATIENT_LOOKS = 4
+_WORKER = "worker-apply"
 _MIGRATIONS = Path(str(shared.__file__)).parent / "store" / "migrations" / "versions"
 
 
@@ -30,13 +35,28 @@ class Part:
 
 PROCESSES = (
     Part("api", ("api",)),
-    Part("worker-apply", ("worker", "--queues", "apply")),
+    Part(_WORKER, ("worker", "--queues", "apply")),
     Part("worker-deliver", ("worker", "--queues", "deliver")),
     Part("schedule", ("schedule",)),
 )
 _MIGRATE = Part("migrate", ("migrate",))
 
 Say = Callable[[str], None]
+
+
+class _Watch:
+    """Replaces a worker that is alive and takes no work: no probe of its process would notice."""
+
+    def __init__(self, address: Address, supervisor: Supervisor) -> None:
+        self._address = address
+        self._supervisor = supervisor
+        self._stalled = 0
+
+    def look(self) -> None:
+        self._stalled = self._stalled + 1 if self._stalled < 0 or self._address.is_stalled() else 0
+        if self._stalled >= _STALLED_LOOKS:
+            self._supervisor.replace(_WORKER, "makes no progress on due work")
+            self._stalled = -_PATIENT_LOOKS
 
 
 class Launch:
@@ -66,7 +86,7 @@ class Launch:
             supervisor = Supervisor(folder.logs, register, interrupts, self._say)
             try:
                 self._start(folder, supervisor)
-                supervisor.run_forever()
+                supervisor.run_forever(_Watch(self._address, supervisor).look, _LOOK_EVERY_S)
             except Interrupted:
                 self._say("Ending …")
             finally:

@@ -4,9 +4,11 @@ import errno
 import socket
 from dataclasses import dataclass
 
+from shared.domain.tasks import NO_PROGRESS
 from shared.runtime.settings import Misconfigured
 
 _ANSWER_S = 2.0
+_LARGEST_ANSWER = 4096
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104  compared with, not bound to
 
 
@@ -48,13 +50,24 @@ class Address:
 
     def is_ready(self) -> bool:
         """Whether GET /health/readiness answers 200."""
+        return self._readiness().split(b" ")[1:2] == [b"200"]
+
+    def is_stalled(self) -> bool:
+        """Whether it answers that due work makes no progress. No answer says nothing about that."""
+        return NO_PROGRESS.encode("ascii") in self._readiness()
+
+    def _readiness(self) -> bytes:
+        """The beginning of the answer, which has all of it; empty if there is none."""
         request = f"GET /health/readiness HTTP/1.1\r\nHost: {_bracketed(self._reachable)}\r\nConnection: close\r\n\r\n"
+        answer = b""
         try:
             with socket.create_connection((self._reachable, self.port), timeout=_ANSWER_S) as connection:
                 connection.sendall(request.encode("ascii"))
-                return connection.recv(64).split(b" ")[1:2] == [b"200"]
+                while len(answer) < _LARGEST_ANSWER and (more := connection.recv(_LARGEST_ANSWER)):
+                    answer += more
         except OSError:
-            return False
+            return b""
+        return answer
 
     def _explain(self, error: OSError) -> str:
         if error.errno == errno.EADDRINUSE:

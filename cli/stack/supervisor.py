@@ -91,12 +91,23 @@ class Supervisor:
         if process.exit_code() != 0:
             raise StartFailed(f"`{program.name}` failed.\n{self._tail(program)}")
 
-    def run_forever(self) -> None:
-        """Tend the children until somebody asks for the end, which raises ``Interrupted``."""
+    def run_forever(self, look: Callable[[], None], every_s: float) -> None:
+        """Tend the children, and ``look`` now and then, until somebody asks for the end: raises ``Interrupted``."""
+        look_at = time.monotonic() + every_s
         while True:
             self._tend()
             due = [one.due_at for one in self._all() if one.process is None]
-            self._wait(max(0.0, min(due) - time.monotonic()) if due else None)
+            self._wait(max(0.0, min([look_at, *due]) - time.monotonic()))
+            if time.monotonic() >= look_at:
+                look()
+                look_at = time.monotonic() + every_s
+
+    def replace(self, name: str, why: str) -> None:
+        """Kill a program that is alive and does not do its work; it starts again like any that died."""
+        for one in self._all():
+            if one.program.name == name and one.process:
+                self._say(f"{name} {why}; it is ended")
+                one.process.kill()
 
     def end(self) -> None:
         """End all children, the last started group first. Asking again meanwhile cuts the present group's grace."""

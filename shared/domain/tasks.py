@@ -12,6 +12,9 @@ Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 OPEN: tuple[Status, ...] = ("queued", "running")
 ENDED: tuple[Status, ...] = ("succeeded", "failed", "cancelled")
 
+NO_PROGRESS = "no progress on due work"
+"""What readiness says of workers while tasks are due and none has ended for long."""
+
 # A running task goes back to queued when an attempt breaks off; an end state never changes.
 TRANSITIONS: dict[Status, frozenset[Status]] = {
     "queued": frozenset(("running", "succeeded", "failed", "cancelled")),

@@ -203,12 +203,29 @@ def claim_heads(*, of_these: bool = False) -> Selection:
     it is to lock only ``of_these``.
     Index: ix_task_open_seq; ix_task_open_line and ix_task_open_needs for the probes.
     """
+    other, is_open, is_earlier = _others()
+    same_line = and_(other.c.line == task.c.line, is_open)
+    is_blocked = or_(exists().where(same_line, is_earlier), _waits_for_other_lines())
+    statement = select(
+        *_CLAIM_COLUMNS, exists().where(same_line, other.c.seq > task.c.seq).label("has_followers")
+    ).where(_is_open, _is_due, ~is_blocked)
+    if of_these:
+        statement = statement.where(_is_one_of_these)
+    limit = bindparam("limit", type_=Integer)
+    return statement.order_by(task.c.seq).limit(limit).with_for_update(skip_locked=True, of=task)
+
+
+def _others() -> tuple[FromClause, ColumnElement[bool], ColumnElement[bool]]:
+    """Tasks beside the one in question; that such a task is open, and that it was accepted earlier."""
     other = task.alias("other")
     is_open = other.c.status.in_([literal(status, literal_execute=True) for status in OPEN])
-    is_earlier = other.c.seq < task.c.seq
-    same_line = and_(other.c.line == task.c.line, is_open)
-    is_blocked = or_(
-        exists().where(same_line, is_earlier),
+    return other, is_open, other.c.seq < task.c.seq
+
+
+def _waits_for_other_lines() -> ColumnElement[bool]:
+    """Whether anything that was accepted earlier in other lines comes first. Index: ix_task_open_line or _needs."""
+    other, is_open, is_earlier = _others()
+    return or_(
         and_(task.c.needs.is_not(None), exists().where(is_open, is_earlier, other.c.line == func.any(task.c.needs))),
         and_(
             task.c.object_type.in_(_NEEDED_TYPES),
@@ -220,13 +237,6 @@ def claim_heads(*, of_these: bool = False) -> Selection:
             exists().where(is_open, is_earlier, other.c.object_type == "credential", _ever_used(task, other)),
         ),
     )
-    statement = select(
-        *_CLAIM_COLUMNS, exists().where(same_line, other.c.seq > task.c.seq).label("has_followers")
-    ).where(_is_open, _is_due, ~is_blocked)
-    if of_these:
-        statement = statement.where(_is_one_of_these)
-    limit = bindparam("limit", type_=Integer)
-    return statement.order_by(task.c.seq).limit(limit).with_for_update(skip_locked=True, of=task)
 
 
 def _may_change_use_of_credential(
@@ -253,12 +263,10 @@ def _ever_used(of_model: FromClause, of_credential: FromClause) -> ColumnElement
 def claim_followers(refs: list[ObjectRef], limit: int) -> Selection:
     """Locks what waits behind claimed heads, in order. Only the holder of a head takes these.
 
-    ``is_free`` is false for what must not be taken yet; nor may what stands behind it. Whatever may have to wait for
-    other lines is claimed as a head, where that is looked at.
+    ``is_free`` is false for what must not be taken yet; nor may what stands behind it.
     """
-    waits_for_its_own_line_only = and_(task.c.needs.is_(None), task.c.object_type.not_in(_NEEDED_TYPES))
     return (
-        select(*_CLAIM_COLUMNS, and_(_is_due, waits_for_its_own_line_only).label("is_free"))
+        select(*_CLAIM_COLUMNS, and_(_is_due, ~_waits_for_other_lines()).label("is_free"))
         .where(_is_open, task.c.line.in_([ref.line for ref in refs]))
         .order_by(task.c.seq)
         .limit(limit)

@@ -168,6 +168,24 @@ def test_a_killed_child_is_started_again(stack: Stack, name: str) -> None:
     assert _add_model(stack, "after").status_code == 200, stack.told
 
 
+def test_a_worker_that_takes_no_work_is_replaced(start: StartStack) -> None:
+    stack = start(environment={"POINTSMAN_STALL_AFTER": "1"}).wait_until_ready()
+    idle = stack.pids()["worker-apply"]
+    for process in (psutil.Process(idle), *psutil.Process(idle).children(recursive=True)):
+        process.suspend()
+    headers = {"Authorization": f"Bearer {stack.master_key}", "Prefer": "respond-async"}
+    body = {"model_name": "a", "litellm_params": {"model": "openai/a"}}
+    answer = httpx.post(f"{stack.url}/model/new", json=body, headers=headers, trust_env=False)
+    wait_until(lambda: stack.pids().get("worker-apply", idle) != idle, lambda: stack.told)
+    assert "worker-apply makes no progress on due work; it is ended" in stack.printed
+
+    def has_ended() -> bool:
+        location = stack.url + answer.headers["Location"]
+        return httpx.get(location, headers=headers, trust_env=False).json()["status"] == "succeeded"
+
+    wait_until(has_ended, lambda: stack.told)
+
+
 @_on_one_stack
 def test_a_folder_in_use_is_refused(stack: Stack) -> None:
     second = Stack(stack.data_dir)

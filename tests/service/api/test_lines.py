@@ -74,6 +74,18 @@ async def test_everything_about_credentials_succeeds_in_the_order_of_acceptance(
     assert statuses(database) == {"succeeded"}
 
 
+async def test_a_batch_does_not_reach_past_what_waits_in_another_line(
+    client: httpx.AsyncClient, side: Side, database: Database
+) -> None:
+    """The deletion stands right behind the creation in its own line, and behind the model in the order of things."""
+    await credential(client, "c")
+    await user(client, "m", "c")
+    await no_user(client, "m")
+    await no_credential(client, "c")
+    side.drain.drain()
+    assert statuses(database) == {"succeeded"}
+
+
 async def test_a_credential_is_kept_until_its_last_user_is_gone(
     client: httpx.AsyncClient, side: Side, engine: Engine, keyring: Keyring, database: Database
 ) -> None:

@@ -8,6 +8,7 @@ import httpx
 import psycopg
 import pytest
 
+from shared.runtime.failpoints import POINTS, arm, disarm
 from tests.service.api.serving import until
 from tests.service.building import a_model
 from tests.support.servers import PostgresServer, ValkeyServer
@@ -136,6 +137,19 @@ async def test_one_row_that_the_database_refuses_does_not_take_its_group_with_it
     assert failed.json()["request_id"]
     assert "on purpose" not in failed.text
     assert sorted(row[0] for row in database.execute("SELECT object_id FROM task")) == sorted(ids)
+
+
+@pytest.mark.parametrize("point", [name for name in POINTS if name.startswith("intake.")])
+async def test_whatever_breaks_accepting_off_everybody_is_answered(client: httpx.AsyncClient, point: str) -> None:
+    """Also those who came meanwhile, and whoever comes next."""
+    arm(point, "raise")
+    bodies = [a_model(info={"id": f"m-{number}"}) for number in range(5)]
+    answers = await asyncio.gather(*(client.post("/model/new", json=body) for body in bodies))
+    disarm()
+    assert {answer.status_code for answer in answers} <= {202, 500}
+    assert 500 in {answer.status_code for answer in answers}
+    again = await asyncio.gather(*(client.post("/model/new", json=body) for body in bodies))
+    assert {answer.status_code for answer in again} == {202}
 
 
 async def test_submissions_of_one_group_are_accepted_in_the_order_in_which_they_came(

@@ -1,0 +1,69 @@
+"""What the OpenAPI document says, asked of the API by schemathesis: inside and outside of what it allows."""
+
+import contextlib
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
+from litestar import Litestar
+from schemathesis import Case, GenerationMode
+from schemathesis.checks import CHECKS, load_all_checks
+
+from api.app import create_app
+from tests.conftest import MASTER_KEY, SettingsBuilder
+
+EXAMPLES = 15
+# A cursor, a URL, or that one of two fields is needed: more than a schema can say is asked of those.
+LEFT_OUT = {"positive_data_acceptance"}
+# In a query everything is text, and what is given twice counts once: hardly any of it violates a schema.
+OF_READS = {"negative_data_rejection"}
+# It streams until the task has ended.
+STREAMS = "/events"
+
+load_all_checks()
+
+
+@pytest.fixture
+def app(a_settings: SettingsBuilder) -> Litestar:
+    return create_app(a_settings())
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.leaves_open_tasks("nobody applies what it accepts")
+@pytest.mark.parametrize("mode", list(GenerationMode))
+def test_the_api_does_what_the_document_says(app: Litestar, mode: GenerationMode) -> None:
+    document = schemathesis.openapi.from_asgi("/openapi.json", app)
+    problems: list[str] = []
+    for found in document.get_all_operations():
+        operation = found.ok()
+        if operation.path.endswith(STREAMS):
+            continue
+        try:
+            # What takes nothing cannot be asked for anything but that.
+            with contextlib.suppress(Unsatisfiable):
+                _ask(operation.as_strategy(generation_mode=mode), _checks_of(operation.method))
+        except (AssertionError, BaseExceptionGroup) as failures:
+            problems.append(f"{operation.label}: {failures!s:.800}")
+    assert not problems, "\n".join(problems)
+
+
+def _checks_of(method: str) -> list[Any]:
+    left_out = LEFT_OUT | OF_READS if method == "get" else LEFT_OUT
+    return [CHECKS.get_one(name) for name in CHECKS.get_all_names() if name not in left_out]
+
+
+def _ask(cases: Any, checks: list[Any]) -> None:
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=cases)
+    def ask(case: Case) -> None:
+        case.call_and_validate(checks=checks, headers={"Authorization": f"Bearer {MASTER_KEY}"})
+
+    ask()
