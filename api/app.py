@@ -15,6 +15,7 @@ from api import errors, openapi
 from api.auth import Authenticator
 from api.catalogue import Catalogue
 from api.intake import Intake
+from api.lookups import Judge
 from api.reads import Reads
 from api.routes import (
     audit,
@@ -26,6 +27,7 @@ from api.routes import (
     models,
     task_control,
     tasks,
+    webhook_reads,
     webhooks,
 )
 from api.routes.audit import HeadSigner
@@ -62,6 +64,7 @@ class Services:
     readiness: health.Readiness
     budget: SealBudget
     head_signer: HeadSigner
+    judge: Judge
 
 
 def create_app(settings: Settings) -> Litestar:
@@ -78,6 +81,7 @@ def create_app(settings: Settings) -> Litestar:
             audit.router,
             webhooks.router,
             encryption.router,
+            webhook_reads.router,
         ],
         middleware=[Authenticator(settings.master_key.reveal()).before],
     )
@@ -106,12 +110,13 @@ def _services(settings: Settings) -> Services:
     reads = Reads(engine)
     waiting = Waiting(reads, redis_url, settings.max_waiters)
     config_file = ConfigFile(settings.config, parse)
+    allow = _allowlist(settings)
     submitter = Submitter(
         keyring=keyring,
         intake=Intake(engine, bell.ring),
         waiting=waiting,
         reads=reads,
-        allow=_allowlist(settings),
+        allow=allow,
         installation=lambda: Installation(config_model_ids=config_file.ids(), stores_models=settings.store_models),
         default_wait_s=settings.default_wait,
         max_wait_s=settings.max_wait,
@@ -129,6 +134,7 @@ def _services(settings: Settings) -> Services:
         readiness=health.Readiness(reads, redis_client, config_file, settings.stall_after, version("pointsman")),
         budget=SealBudget(engine, keyring),
         head_signer=_head_signer(settings),
+        judge=Judge(allow),
     )
 
 

@@ -20,12 +20,14 @@ from shared.domain.decision import ObjectRef
 from shared.domain.problems import Refusal
 from shared.domain.tasks import Line, OpenTask
 from shared.runtime.failpoints import reach
-from shared.store import credentials, models, tasks
+from shared.store import credentials, models, tasks, webhooks
 from shared.store.engines import is_transient
 from shared.store.rows import AnyRow, fields_of, packed
 from shared.store.tasks import NewTask
 
 MAX_GROUP = 200
+
+_KNOWN_IDS = {"credential": credentials.known_names, "webhook": webhooks.known_ids}
 
 _log = structlog.get_logger(__name__)
 
@@ -159,10 +161,11 @@ async def _lines(connection: AsyncConnection, submissions: list[Submission]) -> 
             OpenTask(task_id=row.task_id, operation=row.operation, digest=row.digest, submitted_by=row.submitted_by)
         )
     stored = await _stored_models(connection, refs)
-    names = [ref.object_id for ref in refs if ref.object_type == "credential"]
-    if names:
-        found = await connection.execute(credentials.known_names(names))
-        stored |= {ObjectRef("credential", row.credential_name): Line(is_stored=True) for row in found}
+    for object_type, known_ids in _KNOWN_IDS.items():
+        ids = [ref.object_id for ref in refs if ref.object_type == object_type]
+        if ids:
+            found = await connection.execute(known_ids(ids))
+            stored |= {ObjectRef(object_type, row[0]): Line(is_stored=True) for row in found}
     nothing = Line(is_stored=False)
     return {ref: msgspec.structs.replace(stored.get(ref, nothing), waiting=tuple(waiting[ref])) for ref in refs}
 

@@ -30,6 +30,15 @@ from shared.contract.credentials import CredentialChange, CredentialList, Creden
 from shared.contract.errors import CATALOGUE, CONTENT_TYPE, body
 from shared.contract.models import ModelChange, ModelHistory, ModelId, ModelIdToBlock, ModelPage, NewModel, Rollback
 from shared.contract.tasks import TaskFilter, TaskPage, TasksCancelled, TasksRetried, TaskView
+from shared.contract.webhooks import (
+    DeliveryPage,
+    EndpointPage,
+    EndpointView,
+    NewWebhook,
+    ReplayRequest,
+    WebhookChange,
+    WebhookDeliveryView,
+)
 from shared.domain.problems import Problem
 
 Text = type[str]
@@ -46,7 +55,7 @@ _TAGS = {
     "tasks": "How far accepted changes have come.",
     "audit": "Who changed what, and when.",
     "encryption": "The keys that seal secrets.",
-    "webhooks": "How callbacks are signed.",
+    "webhooks": "Endpoints, what was sent to them, and how callbacks are signed.",
     "health": "For probes. These routes need no key.",
 }
 _KEY_HEADERS = ("x-litellm-api-key", "x-api-key", "api-key", "x-goog-api-key", "ocp-apim-subscription-key")
@@ -105,6 +114,16 @@ _COMPONENTS: Sequence[type[msgspec.Struct]] = (
     AuditEntryView,
     AuditPage,
     shapes.KeysRotated,
+    NewWebhook,
+    WebhookChange,
+    ReplayRequest,
+    shapes.WebhookRow,
+    shapes.WebhookDeleted,
+    shapes.WebhookReplayed,
+    EndpointView,
+    EndpointPage,
+    WebhookDeliveryView,
+    DeliveryPage,
     shapes.SigningSecret,
     shapes.ReadinessReport,
     shapes.Problem,
@@ -157,7 +176,7 @@ def described(
     return _operation(answers, codes, _header_parameters(headers or {}), _request_body(body), is_open=is_open)
 
 
-def change(body: type[msgspec.Struct], row: type[msgspec.Struct], problems: Iterable[str]) -> type[Operation]:
+def change(body: type[msgspec.Struct] | None, row: type[msgspec.Struct], problems: Iterable[str]) -> type[Operation]:
     """A write to an object that is there, which may say which version of it it means."""
     codes = (*problems, "precondition_failed", "precondition_required")
     return submission(body, row, codes, {"If-Match": _IF_MATCH})

@@ -106,6 +106,41 @@ class CredentialChanged(msgspec.Struct, frozen=True, kw_only=True):
     credential_name: str
 
 
+class WebhookRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An endpoint, as a write answers it. What may be a token in its URL shows as `***`.
+
+    `secret` is there in the answer that made it, and never again.
+    """
+
+    webhook_id: str
+    url: str
+    event_types: list[str]
+    team_id: str | None
+    description: str | None
+    enabled: bool
+    disabled_reason: str | None
+    overlap_until: str | None
+    version: int
+    created_at: str
+    created_by: str
+    updated_at: str
+    updated_by: str
+    secret: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class WebhookDeleted(msgspec.Struct, frozen=True, kw_only=True):
+    webhook_id: str
+    deleted: bool
+
+
+class WebhookReplayed(msgspec.Struct, frozen=True, kw_only=True):
+    """What is sent again: one delivery, or all that failed since a time."""
+
+    webhook_id: str
+    delivery_id: str | None
+    since: str | None
+
+
 class SigningSecret(msgspec.Struct, frozen=True, kw_only=True):
     """`whsec_…`: what callbacks are verified with."""
 

@@ -24,12 +24,14 @@ from shared.encryption.keyring import Keyring
 from shared.encryption.sealing import Binding, seal_text
 from shared.operations import OPERATIONS, Command
 from shared.outbox.addresses import Allowlist, RefusedTarget, check_url
+from shared.outbox.model_targets import check_model_targets
 from shared.runtime.clock import new_id, now
 from shared.store import tasks
 from shared.store.rows import AnyRow
 from shared.store.tasks import NewTask
 
 RETRY_AFTER_S = 1
+REPLAYED = "Idempotency-Replayed"
 _DIGEST_PURPOSE = "idempotency"
 
 _log = structlog.get_logger(__name__)
@@ -97,7 +99,7 @@ class Submitter:
                     await watch.ended(wait_s)
         headers = _headers(task_id, preferred)
         if task_id != own_id:
-            headers["Idempotency-Replayed"] = "true"
+            headers[REPLAYED] = "true"
         elif wait_s <= 0:
             return _accepted(_fresh(accepting.row, request.headers.get("webhook-url")), headers)
         return await self._answer(request, await self._stored(task_id, own_id, wait_s), headers, is_waited=wait_s > 0)
@@ -105,6 +107,11 @@ class Submitter:
     async def accept(self, request: Request[Principal, Any, Any], asked: Asked) -> str:
         """Accept one command without waiting for it; the id of its task. Raises as ``submit`` does."""
         return await self._accept(self._accepting(request, asked))
+
+    def check_model_targets(self, principal: Principal, params: dict[str, Any]) -> None:
+        """Only a proxy admin points a model at private addresses. Raises DestinationRefused."""
+        if principal.role != "proxy_admin":
+            check_model_targets(params, self._allow)
 
     def _wait_s(self, preferred: Preference) -> float:
         if preferred.wait_s is not None:

@@ -7,7 +7,8 @@ import msgspec
 
 from shared.contract import credentials as credential_contract
 from shared.contract import models as model_contract
-from shared.domain import credentials, encryption, models
+from shared.contract import webhooks as webhook_contract
+from shared.domain import credentials, encryption, models, webhooks
 from shared.domain.decision import Context, Decision, Installation, ObjectRef, State
 from shared.domain.tasks import Lines
 
@@ -17,6 +18,8 @@ Command = (
     | credentials.CreateCredential
     | credentials.ChangeOfOne
     | encryption.RotateKeys
+    | webhooks.CreateWebhook
+    | webhooks.ChangeOfOne
 )
 """Any command; a tagged union, so that a queued row can always be read."""
 
@@ -128,6 +131,70 @@ OPERATIONS: dict[str, Operation] = {
         check=encryption.check,
         decide=encryption.decide,
         answer=_as_it_is,
+    ),
+    "webhook.create": Operation(
+        object_type=webhooks.OBJECT_TYPE,
+        command=webhooks.CreateWebhook,
+        touched=webhooks.touched,
+        check=webhooks.check_create,
+        decide=webhooks.create,
+        answer=webhook_contract.as_is,
+    ),
+    "webhook.update": Operation(
+        object_type=webhooks.OBJECT_TYPE,
+        command=webhooks.UpdateWebhook,
+        touched=webhooks.touched,
+        check=webhooks.check_change,
+        decide=webhooks.update,
+        answer=webhook_contract.as_is,
+    ),
+    "webhook.delete": Operation(
+        object_type=webhooks.OBJECT_TYPE,
+        command=webhooks.DeleteWebhook,
+        touched=webhooks.touched,
+        check=webhooks.check_change,
+        decide=webhooks.delete,
+        answer=webhook_contract.as_is,
+    ),
+    "webhook.rotate_secret": Operation(
+        object_type=webhooks.OBJECT_TYPE,
+        command=webhooks.RotateSecret,
+        touched=webhooks.touched,
+        check=webhooks.check_change,
+        decide=webhooks.rotate_secret,
+        answer=webhook_contract.as_is,
+    ),
+    "webhook.enable": Operation(
+        object_type=webhooks.OBJECT_TYPE,
+        command=webhooks.EnableWebhook,
+        touched=webhooks.touched,
+        check=webhooks.check_change,
+        decide=webhooks.enable,
+        answer=webhook_contract.as_is,
+    ),
+    "webhook.disable": Operation(
+        object_type=webhooks.OBJECT_TYPE,
+        command=webhooks.DisableWebhook,
+        touched=webhooks.touched,
+        check=webhooks.check_change,
+        decide=webhooks.disable,
+        answer=webhook_contract.as_is,
+    ),
+    "webhook.test": Operation(
+        object_type=webhooks.OBJECT_TYPE,
+        command=webhooks.SendTest,
+        touched=webhooks.touched,
+        check=webhooks.check_change,
+        decide=webhooks.test,
+        answer=webhook_contract.as_is,
+    ),
+    "webhook.replay": Operation(
+        object_type=webhooks.OBJECT_TYPE,
+        command=webhooks.ReplayWebhook,
+        touched=webhooks.touched,
+        check=webhooks.check_change,
+        decide=webhooks.replay,
+        answer=webhook_contract.as_is,
     ),
 }
 

@@ -12,10 +12,11 @@ from shared.encryption.keyring import Keyring
 from shared.operations import OPERATIONS, command_from
 from shared.outbox.routing import Routes
 from shared.runtime.failpoints import reach
-from shared.store import audit, outbox, tasks
+from shared.store import audit, destinations, outbox, tasks
 from shared.store.rows import AnyRow, fields_of, packed
 from shared.store.tasks import Claimed
-from worker import objects
+from worker import announcing, objects
+from worker.announcing import GIVE_UP_AFTER
 from worker.batch import Batch, Objects
 
 
@@ -130,9 +131,9 @@ def _ref(task: Claimed) -> ObjectRef:
 
 def _save(connection: Connection, batch: Batch) -> Applied:
     """Everything that the batch came to. The head row, which all workers share, is locked last."""
-    if batch.events:
-        connection.execute(outbox.insert_events(), packed(batch.events))
-        connection.execute(outbox.insert_deliveries(), packed(batch.deliveries))
+    outgoing = batch.routed(announcing.listening(connection, batch.events))
+    announcing.save(connection, outgoing)
+    _replay(connection, batch)
     connection.execute(tasks.end_tasks(), packed(batch.endings))
     reach("apply.before_head")
     if batch.entries:
@@ -140,8 +141,21 @@ def _save(connection: Connection, batch: Batch) -> Applied:
     reach("apply.before_commit")
     return Applied(
         task_ids=[ending.task_id for ending in batch.endings],
-        delivery_ids=[delivery.delivery_id for delivery in batch.deliveries],
+        delivery_ids=[delivery.delivery_id for delivery in outgoing.deliveries]
+        + [replay.webhook_id for replay in batch.replays],
     )
+
+
+def _replay(connection: Connection, batch: Batch) -> None:
+    """Whoever asks for a replay says that the endpoint is well again."""
+    for replay in batch.replays:
+        give_up_at = batch.now + GIVE_UP_AFTER
+        if replay.delivery_id is not None:
+            connection.execute(outbox.replay_one(replay.webhook_id, replay.delivery_id, give_up_at))
+        elif replay.since is not None:
+            connection.execute(outbox.replay_failed(replay.webhook_id, replay.since, give_up_at))
+    if batch.replays:
+        connection.execute(destinations.forget_failures([f"webhook:{replay.webhook_id}" for replay in batch.replays]))
 
 
 def _record(connection: Connection, batch: Batch) -> None:

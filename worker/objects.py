@@ -7,9 +7,10 @@ import msgspec
 from sqlalchemy import Connection
 
 from shared.domain import credentials as credential_domain
+from shared.domain import webhooks as webhook_domain
 from shared.domain.decision import ObjectRef
 from shared.domain.models import OBJECT_TYPE, REVISION_TYPE, Model, revision_ref
-from shared.store import credentials, models
+from shared.store import credentials, destinations, models, webhooks
 from shared.store.rows import packed
 from worker.batch import Batch, Objects
 
@@ -22,6 +23,7 @@ def load(connection: Connection, own: Iterable[ObjectRef], read: Iterable[Object
     _load_revisions(connection, objects)
     _load_credentials(connection, objects, own)
     _load_credential_users(connection, objects)
+    _load_webhooks(connection, objects)
     return objects
 
 
@@ -29,6 +31,7 @@ def save(connection: Connection, batch: Batch, head_revision: int) -> None:
     """The last state of every object that changed, and each version that models went through."""
     _save_models(connection, batch, head_revision)
     _save_credentials(connection, batch, head_revision)
+    _save_webhooks(connection, batch)
 
 
 def _ids(objects: Iterable[ObjectRef], object_type: str) -> list[str]:
@@ -77,6 +80,13 @@ def _load_credential_users(connection: Connection, objects: Objects) -> None:
     objects.update({credential_domain.users_ref(name): frozenset(users[name]) for name in names})
 
 
+def _load_webhooks(connection: Connection, objects: Objects) -> None:
+    webhook_ids = _ids(objects, webhook_domain.OBJECT_TYPE)
+    if webhook_ids:
+        for row in connection.execute(webhooks.by_ids_locked(webhook_ids)):
+            objects[webhook_domain.ref(row.webhook_id)] = webhooks.from_row(row)
+
+
 def _save_models(connection: Connection, batch: Batch, head_revision: int) -> None:
     changed = batch.changed_of(OBJECT_TYPE)
     kept = [models.at_revision(model, head_revision + order) for model, order in changed.values() if model is not None]
@@ -98,6 +108,28 @@ def _save_credentials(connection: Connection, batch: Batch, head_revision: int) 
         connection.execute(credentials.save(), packed(kept))
     if removed:
         connection.execute(credentials.remove(removed))
+
+
+def _save_webhooks(connection: Connection, batch: Batch) -> None:
+    """The last state of every endpoint that changed. One that now leads elsewhere, or is on again, starts afresh."""
+    changed = batch.changed_of(webhook_domain.OBJECT_TYPE)
+    kept: list[webhook_domain.Webhook] = [webhook for webhook, _ in changed.values() if webhook is not None]
+    removed = [webhook_id for webhook_id, (webhook, _) in changed.items() if webhook is None]
+    if kept:
+        connection.execute(webhooks.save(), packed(kept))
+    if removed:
+        connection.execute(webhooks.remove(removed))
+    afresh = [
+        webhook.webhook_id
+        for webhook in kept
+        if _is_afresh(batch.before(webhook_domain.ref(webhook.webhook_id)), webhook)
+    ]
+    if afresh:
+        connection.execute(destinations.forget_failures([f"webhook:{webhook_id}" for webhook_id in afresh]))
+
+
+def _is_afresh(before: webhook_domain.Webhook | None, after: webhook_domain.Webhook) -> bool:
+    return before is not None and (before.url != after.url or (after.enabled and not before.enabled))
 
 
 def _model_id_and_version(object_id: str) -> tuple[str, int]:

@@ -120,6 +120,21 @@ CATALOGUE: dict[str, ErrorKind] = {
         "The webhook URL is refused",
         "Use a public http(s) URL; an operator can allow networks with `POINTSMAN_WEBHOOK_ALLOW`.",
     ),
+    "destination_refused": ErrorKind(
+        422,
+        "invalid_request_error",
+        "The destination is refused",
+        "Use a public http(s) URL; an admin may name others.",
+    ),
+    "webhook_not_found": ErrorKind(
+        404, "not_found_error", "There is no such webhook endpoint", "`GET /webhooks` lists those that there are."
+    ),
+    "delivery_not_found": ErrorKind(
+        404,
+        "not_found_error",
+        "There is no such delivery",
+        "`GET /webhooks/{id}/deliveries` lists those that are kept.",
+    ),
     "body_too_large": ErrorKind(
         413, "invalid_request_error", "The body is too large", "The limit is `POINTSMAN_MAX_BODY_BYTES`."
     ),

@@ -60,12 +60,24 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """What others are told. ``data`` is thin and holds no secret, sealed or not."""
+    """What others are told. ``data`` is thin and holds no secret, sealed or not.
+
+    ``only_to`` names the one webhook endpoint that is told, whatever it listens to.
+    """
 
     type: str
     object_type: str
     object_id: str
     data: Document
+    only_to: str | None = None
+
+
+class Replay(msgspec.Struct, frozen=True, kw_only=True):
+    """Deliveries of one endpoint that are to be sent again: one of them, or those that failed since a time."""
+
+    webhook_id: str
+    delivery_id: str | None = None
+    since: datetime | None = None
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +91,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     changes: tuple[Change, ...]
     events: tuple[Event, ...]
     result: Document
+    replays: tuple[Replay, ...] = ()
 
     @property
     def is_change(self) -> bool:

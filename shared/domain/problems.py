@@ -261,10 +261,34 @@ class IdempotencyKeyReused(Refusal):
 
 class WebhookRefused(Refusal):
     code = "webhook_refused"
-    param = "Webhook-Url"
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"Webhook-Url: {reason}")
+    def __init__(self, reason: str, param: str = "Webhook-Url") -> None:
+        super().__init__(f"{param}: {reason}")
+        self.param = param
+
+
+class DestinationRefused(Refusal):
+    """A model would send its calls, and the secret with them, to where only an admin may point."""
+
+    code = "destination_refused"
+
+    def __init__(self, param: str, reason: str) -> None:
+        super().__init__(f"{param}: {reason}")
+        self.param = param
+
+
+class WebhookNotFound(Refusal):
+    code = "webhook_not_found"
+
+    def __init__(self, webhook_id: str) -> None:
+        super().__init__(f"Webhook {webhook_id} not found")
+
+
+class DeliveryNotFound(Refusal):
+    code = "delivery_not_found"
+
+    def __init__(self, delivery_id: str) -> None:
+        super().__init__(f"Delivery {delivery_id} not found")
 
 
 class BodyTooLarge(Refusal):

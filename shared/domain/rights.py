@@ -21,6 +21,8 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     key_id: str
 
 
+# Who acts where nobody asked: what the system does by itself is accepted, ordered and audited like everything else.
+SYSTEM = Principal(user_id="pointsman", role="proxy_admin", key_id="pointsman")
 MASTER = Principal(user_id=MASTER_USER_ID, role="proxy_admin", key_id=MASTER_KEY_ID)
 
 _EVERY_RELATION: frozenset[Relation] = frozenset(("own", "other"))
@@ -54,6 +56,17 @@ RIGHTS: dict[str, dict[Role, frozenset[Relation]]] = {
         "internal_user": frozenset(("own",)),
     },
     "audit.read": {"proxy_admin": _EVERY_RELATION, "proxy_admin_viewer": _EVERY_RELATION},
+    "webhook.create": {"proxy_admin": _EVERY_RELATION},
+    "webhook.update": {"proxy_admin": _EVERY_RELATION},
+    "webhook.delete": {"proxy_admin": _EVERY_RELATION},
+    "webhook.rotate_secret": {"proxy_admin": _EVERY_RELATION},
+    "webhook.enable": {"proxy_admin": _EVERY_RELATION},
+    "webhook.disable": {"proxy_admin": _EVERY_RELATION},
+    "webhook.test": {"proxy_admin": _EVERY_RELATION},
+    "webhook.replay": {"proxy_admin": _EVERY_RELATION},
+    "webhook.read": {"proxy_admin": _EVERY_RELATION, "proxy_admin_viewer": _EVERY_RELATION},
+    # What receivers answered may say more than a viewer should see.
+    "delivery.read": {"proxy_admin": _EVERY_RELATION, "proxy_admin_viewer": frozenset(("own",))},
     "webhook_secret.read": {
         "proxy_admin": frozenset(("own",)),
         "internal_user": frozenset(("own",)),

@@ -86,7 +86,8 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     principal: dict[str, Any]
     submitted_by: str
     origin: Origin
-    has_callback: bool
+    webhook_url: str | None
+    """Sealed."""
     is_cancelled: bool = False
     attempt: int
     has_followers: bool = False
@@ -114,7 +115,7 @@ CLAIM_COLUMNS = (
     task.c.principal,
     task.c.submitted_by,
     task.c.origin,
-    task.c.webhook_url.is_not(None).label("has_callback"),
+    task.c.webhook_url,
     task.c.cancel_requested_at.is_not(None).label("is_cancelled"),
     task.c.attempt,
 )
@@ -162,6 +163,11 @@ def insert_tasks() -> Insert:
     Repeating it is harmless. A conflict on an idempotency key is not passed over.
     """
     return insert_rows(task, *_NEW_COLUMNS).on_conflict_do_nothing(index_elements=[task.c.task_id])
+
+
+def insert_unless_known() -> Insert:
+    """As ``insert_tasks``, but passes over those whose idempotency key was used before."""
+    return insert_rows(task, *_NEW_COLUMNS).on_conflict_do_nothing()
 
 
 def accepted_with_keys(user_ids: list[str], keys: list[str]) -> Selection:

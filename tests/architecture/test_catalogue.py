@@ -32,6 +32,14 @@ ACTIONS = {
     "credential.update": "updated",
     "credential.delete": "deleted",
     "encryption.rotate": "rotated",
+    "webhook.create": "created",
+    "webhook.update": "updated",
+    "webhook.delete": "deleted",
+    "webhook.rotate_secret": "secret_rotated",
+    "webhook.enable": "enabled",
+    "webhook.disable": "disabled",
+    "webhook.test": "tested",
+    "webhook.replay": "replayed",
 }
 """What the audit log says of each operation that succeeded."""
 ROUTES = {
@@ -45,6 +53,14 @@ ROUTES = {
     "credential.update": ("PATCH", "/credentials/{credential_name:str}"),
     "credential.delete": ("DELETE", "/credentials/{credential_name:str}"),
     "encryption.rotate": ("POST", "/encryption/rotate"),
+    "webhook.create": ("POST", "/webhooks"),
+    "webhook.update": ("PATCH", "/webhooks/{webhook_id:str}"),
+    "webhook.delete": ("DELETE", "/webhooks/{webhook_id:str}"),
+    "webhook.rotate_secret": ("POST", "/webhooks/{webhook_id:str}/rotate"),
+    "webhook.enable": ("POST", "/webhooks/{webhook_id:str}/enable"),
+    "webhook.disable": ("POST", "/webhooks/{webhook_id:str}/disable"),
+    "webhook.test": ("POST", "/webhooks/{webhook_id:str}/test"),
+    "webhook.replay": ("POST", "/webhooks/{webhook_id:str}/replay"),
 }
 OTHER_ROUTES = {
     ("PATCH", "/model/{model_id:str}/update"),

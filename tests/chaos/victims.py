@@ -28,8 +28,7 @@ def work(environment: Mapping[str, str], *, one_by_one: bool = False) -> None:
     shop.drain.drain()
     while shop.chores.go_on():
         pass
-    while shop.deliverer.deliver_next() is not None:
-        pass
+    shop.deliverer.deliver()
     shop.sweeper.sweep()
 
 

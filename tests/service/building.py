@@ -98,7 +98,8 @@ class Side:
         installation: Installation = Installation(),  # noqa: B008  (frozen)
     ) -> None:
         self.told: list[Applied] = []
-        self.applier = Applier(engine, keyring, Routes(slack=slack), batch_size, clock, lambda: installation)
+        routes = Routes(slack=slack, slack_events=("model.*", "task.poisoned"))
+        self.applier = Applier(engine, keyring, routes, batch_size, clock, lambda: installation)
         self.attempts = Attempts(engine, self.applier, max_attempts, clock, lambda: 0.5)
         self.drain = Drain(self.applier, self.attempts, batch_size, self.told.append)
 

@@ -449,7 +449,9 @@ class Fleet:
 
     def _tables(self) -> Iterator[tuple[str, str]]:
         names = [row["name"] for row in self.select("SELECT relname AS name FROM pg_stat_user_tables ORDER BY relname")]
-        assert {"task", "model", "audit_entry", "event", "delivery_attempt", "signing_secret"} <= set(names)
+        assert {"task", "model", "audit_entry", "event", "delivery_attempt", "signing_secret", "destination"} <= set(
+            names
+        )
         for name in names:
             rows = self.select(f'SELECT given::text AS text FROM "{name}" AS given')
             yield f"table {name}", "\n".join(row["text"] for row in rows)
@@ -502,7 +504,7 @@ class Fleet:
         (counts,) = self.select(
             "SELECT count(*) AS changes, (SELECT revision FROM head) AS revision,"
             " count(*) FILTER (WHERE object_type <> 'model') + (SELECT count(*) FROM model_revision) AS revisions"
-            " FROM audit_entry WHERE action NOT IN ('refused', 'cancelled', 'rotated')"
+            " FROM audit_entry WHERE action NOT IN ('refused', 'cancelled', 'rotated', 'tested', 'replayed')"
         )
         assert len(set(counts.values())) == 1, counts
         (models,) = self.select("SELECT count(*) AS stored, (SELECT model_count FROM head) AS counted FROM model")

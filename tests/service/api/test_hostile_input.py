@@ -23,6 +23,10 @@ WRITES = [
     ("POST", "/model/m-1/rollback"),
     ("POST", "/credentials"),
     ("PATCH", "/credentials/c-1"),
+    ("POST", "/webhooks"),
+    ("PATCH", "/webhooks/w-1"),
+    ("POST", "/webhooks/w-1/rotate"),
+    ("POST", "/webhooks/w-1/replay"),
     ("POST", "/tasks/cancel"),
     ("POST", "/tasks/retry"),
 ]
@@ -35,6 +39,7 @@ READS = [
     "/tasks",
     "/audit",
     "/credentials",
+    "/webhooks",
 ]
 RUBBISH = [
     "",

@@ -3,13 +3,23 @@ from typing import Any
 import msgspec
 import pytest
 
-from shared.domain import credentials, models
+from shared.domain import credentials, models, webhooks
 from shared.domain.credentials import CreateCredential, DeleteCredential, UpdateCredential
 from shared.domain.decision import Context, Installation, ObjectRef
 from shared.domain.encryption import RotateKeys
 from shared.domain.models import BlockModel, CreateModel, DeleteModel, RollbackModel, UnblockModel, UpdateModel
 from shared.domain.rights import MASTER
 from shared.domain.tasks import CHORES, Line
+from shared.domain.webhooks import (
+    CreateWebhook,
+    DeleteWebhook,
+    DisableWebhook,
+    EnableWebhook,
+    ReplayWebhook,
+    RotateSecret,
+    SendTest,
+    UpdateWebhook,
+)
 from shared.operations import OPERATIONS, command_from
 from shared.runtime.clock import now
 
@@ -26,6 +36,14 @@ COMMANDS: dict[str, Any] = {
     "credential.update": UpdateCredential(credential_name="c-1", set_values={"api_key": "y"}),
     "credential.delete": DeleteCredential(credential_name="c-1"),
     "encryption.rotate": RotateKeys(key_id="k-1"),
+    "webhook.create": CreateWebhook(webhook_id="w-1", url="x", event_types=("*",), secret="y", description="d"),
+    "webhook.update": UpdateWebhook(webhook_id="w-1", event_types=("model.*",)),
+    "webhook.delete": DeleteWebhook(webhook_id="w-1"),
+    "webhook.rotate_secret": RotateSecret(webhook_id="w-1", secret="z"),
+    "webhook.enable": EnableWebhook(webhook_id="w-1"),
+    "webhook.disable": DisableWebhook(webhook_id="w-1"),
+    "webhook.test": SendTest(webhook_id="w-1"),
+    "webhook.replay": ReplayWebhook(webhook_id="w-1", since=now()),
 }
 
 
@@ -34,6 +52,12 @@ def the_state_before(name: str) -> dict[ObjectRef, Any]:
     if name == "model.create":
         return {models.ref("m-1"): None}
     context = Context(now=now(), principal=MASTER, task_id="t")
+    if name.startswith("webhook."):
+        where = webhooks.ref("w-1")
+        if name == "webhook.create":
+            return {where: None}
+        created = webhooks.create({where: None}, COMMANDS["webhook.create"], context).objects[where]
+        return {where: msgspec.structs.replace(created, enabled=name != "webhook.enable")}
     if name.startswith("credential."):
         where = credentials.ref("c-1")
         if name == "credential.create":
@@ -75,7 +99,7 @@ def test_a_decision_changes_only_what_it_touches(name: str) -> None:
     assert {ObjectRef(change.object_type, change.object_id) for change in decision.changes} <= set(touched)
     assert decision.changes
     answered = operation.answer(decision.result)
-    assert answered.get("model_id", answered.get("credential_name")) in ("m-1", "c-1")
+    assert {"m-1", "c-1", "w-1"} & {answered.get(field) for field in ("model_id", "credential_name", "webhook_id")}
 
 
 @pytest.mark.parametrize("name", CHORES)
