@@ -157,6 +157,16 @@ class PreconditionFailed(Refusal):
         super().__init__("If-Match: the object has changed since; read it again.")
 
 
+class UnknownTeam(Refusal):
+    """A model or a key names it."""
+
+    code = "unknown_team"
+
+    def __init__(self, team_id: str, param: str = "model_info.team_id") -> None:
+        super().__init__(f"Team id={team_id} does not exist in db")
+        self.param = param
+
+
 class TeamNotFound(Refusal):
     code = "team_not_found"
     param = "model_info.team_id"
@@ -200,6 +210,68 @@ class CredentialInUse(Refusal):
         named = sorted(model_ids)[: self.MAX_NAMED]
         more = f" and {len(model_ids) - len(named)} more" if len(model_ids) > len(named) else ""
         super().__init__(f"Credential {name} is used by these models: {', '.join(named)}{more}")
+
+
+class KeyNotFound(Refusal):
+    """Never names what was asked for: it may be the key itself (contract 1.9)."""
+
+    code = "key_not_found"
+    param = "key"
+
+    def __init__(self) -> None:
+        super().__init__("Key not found in database")
+
+
+class KeyExists(Refusal):
+    code = "key_exists"
+    param = "key"
+
+    def __init__(self) -> None:
+        super().__init__("This key exists already.")
+
+
+class KeyAliasTaken(Refusal):
+    code = "key_alias_taken"
+    param = "key_alias"
+
+    def __init__(self, alias: str) -> None:
+        super().__init__(f"Unique key aliases across all keys required; a key with alias '{alias}' exists already.")
+
+
+class UserNotFound(Refusal):
+    """Worded so that every known client takes it as "gone" (contract 1.9)."""
+
+    code = "user_not_found"
+    param = "user_id"
+
+    def __init__(self, who: str) -> None:
+        super().__init__(f"User {who} not found")
+
+
+class UserExists(Refusal):
+    code = "user_exists"
+    param = "user_id"
+
+    def __init__(self, user_id: str) -> None:
+        super().__init__(f"A user with id={user_id} exists already.")
+
+
+class UserEmailTaken(Refusal):
+    code = "user_email_taken"
+    param = "user_email"
+
+    def __init__(self, email: str) -> None:
+        super().__init__(f"A user with e-mail address {email} exists already.")
+
+
+class BeyondOwnRights(Refusal):
+    """A key cannot be given what the one in use does not have."""
+
+    code = "beyond_own_rights"
+
+    def __init__(self, field: str) -> None:
+        super().__init__(f"{field}: goes beyond what the key that is used for this request may do")
+        self.param = field
 
 
 class TaskNotFound(Refusal):
