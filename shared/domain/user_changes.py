@@ -1,6 +1,7 @@
 """What changes to a user mean: keys and memberships come and go with it."""
 
 from collections import ChainMap
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -9,7 +10,8 @@ from msgspec import UNSET
 from shared.domain import key_changes, keys, teams
 from shared.domain.decision import Change, Context, Decision, Document, Event, ObjectRef, State, version_tag
 from shared.domain.keys import Key
-from shared.domain.members import Member, user_ids
+from shared.domain.members import Member
+from shared.domain.members import user_ids as member_ids
 from shared.domain.problems import PreconditionFailed, UnknownTeam, UserEmailTaken, UserExists, UserNotFound
 from shared.domain.tasks import Lines
 from shared.domain.teams import AddMembers, DeleteMember, Team
@@ -104,27 +106,31 @@ _SET = ("user_email", "user_alias", "role", "models", "metadata")
 
 def delete(state: State, command: DeleteUsers, context: Context) -> Decision:
     """Raises UserNotFound."""
+    user_ids = tuple(dict.fromkeys(command.user_ids))
     left: dict[ObjectRef, Any] = {}
-    view = ChainMap(left, dict(state))
     gone: list[Decision] = []
-    for user_id in dict.fromkeys(command.user_ids):
-        user = _existing(view, user_id)
-        gone.append(_decided("deleted", user, None, view, context))
-        for what in list(view.values()):
-            if isinstance(what, Key) and what.user_id == user_id:
-                gone.append(key_changes.removed(what, view, context))
-            elif isinstance(what, Team) and user_id in user_ids(what.members):
-                leaving = DeleteMember(team_id=what.team_id, user_id=user_id)
-                gone.append(teams.delete_member(view, leaving, context))
-            left.update(gone[-1].objects)
+    for decision in _deletions(user_ids, ChainMap(left, dict(state)), context):
+        left.update(decision.objects)
+        gone.append(decision)
     return _together(
         gone,
         {
-            "deleted_users": list(dict.fromkeys(command.user_ids)),
+            "deleted_users": list(user_ids),
             "deleted_keys": [at.object_id for at in left if at.object_type == keys.OBJECT_TYPE],
             "left_teams": [at.object_id for at in left if at.object_type == teams.OBJECT_TYPE],
         },
     )
+
+
+def _deletions(user_ids: tuple[str, ...], state: State, context: Context) -> Iterator[Decision]:
+    """Each user, and what goes with it, on the state that the one before left."""
+    for user_id in user_ids:
+        yield _decided("deleted", _existing(state, user_id), None, state, context)
+        for what in list(state.values()):
+            if isinstance(what, Key) and what.user_id == user_id:
+                yield key_changes.removed(what, state, context)
+            elif isinstance(what, Team) and user_id in member_ids(what.members):
+                yield teams.delete_member(state, DeleteMember(team_id=what.team_id, user_id=user_id), context)
 
 
 def _existing(state: State, user_id: str) -> User:
@@ -142,7 +148,7 @@ def _teams_to_join(command: CreateUser, state: State) -> list[str]:
     return [
         team_id
         for team_id in dict.fromkeys(command.team_ids)
-        if command.user_id not in user_ids(state[keys.team_ref(team_id)].members)
+        if command.user_id not in member_ids(state[keys.team_ref(team_id)].members)
     ]
 
 
