@@ -4,6 +4,7 @@ What is not interpreted here is kept and shown as it was sent.
 """
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -97,6 +98,22 @@ class UserRow(msgspec.Struct, frozen=True, kw_only=True):
     token: str | None
     key_name: str | None
     expires: str | None
+
+
+class UserRowAlone(msgspec.Struct, frozen=True, kw_only=True):
+    """A user as reads show it, with all that was sent."""
+
+    user_id: str
+    user_email: str | None
+    user_alias: str | None
+    user_role: str
+    teams: list[str]
+    models: list[str]
+    metadata: Document
+    created_at: str
+    created_by: str
+    updated_at: str
+    updated_by: str
 
 
 class UserChanged(msgspec.Struct, frozen=True, kw_only=True):
@@ -215,6 +232,19 @@ def shown_user(stored: Mapping[str, Any], teams: Iterable[str] | None = None) ->
 
 def info(user: User, teams: Iterable[str]) -> Document:
     return shown_user(msgspec.to_builtins(user), teams)
+
+
+def master(now: datetime) -> User:
+    """Whom the master key stands for; stored nowhere."""
+    return User(
+        user_id=MASTER_USER_ID,
+        role="proxy_admin",
+        version=0,
+        created_at=now,
+        created_by=MASTER_USER_ID,
+        updated_at=now,
+        updated_by=MASTER_USER_ID,
+    )
 
 
 def _key_command(request: Open[NewUser], user_id: str, key: str) -> keys.CreateKey:

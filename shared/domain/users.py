@@ -80,7 +80,7 @@ ref = keys.user_ref
 
 def email_ref(email: str) -> ObjectRef:
     """The ids of the users with this e-mail address, as a frozenset."""
-    return ObjectRef(EMAIL_TYPE, email.casefold())
+    return ObjectRef(EMAIL_TYPE, email.lower())
 
 
 def belongings_ref(user_id: str) -> ObjectRef:

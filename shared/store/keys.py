@@ -138,6 +138,12 @@ def all_of(*, user_id: str | None = None, team_id: str | None = None, visible: S
     return statement if team_id is None else statement.where(api_key.c.team_id == team_id)
 
 
+def counts_of_users(user_ids: list[str]) -> Selection:
+    """Index: ix_api_key_user_id."""
+    owned = select(api_key.c.user_id, func.count().label("total")).where(api_key.c.user_id.in_(user_ids))
+    return owned.group_by(api_key.c.user_id)
+
+
 def page(
     wanted: KeyFilter, visible: Scope, now: datetime, *, sort_by: str, is_ascending: bool, limit: int, offset: int
 ) -> Selection:
