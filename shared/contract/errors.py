@@ -35,6 +35,9 @@ CATALOGUE: dict[str, ErrorKind] = {
     "not_authenticated": ErrorKind(
         401, "auth_error", "No valid key was given", "Send a key as `Authorization: Bearer sk-…` or `x-api-key: sk-…`."
     ),
+    "unknown_key": ErrorKind(401, "token_not_found_in_db", "There is no such key", "Check the key for typing errors."),
+    "key_expired": ErrorKind(401, "expired_key", "The key has expired", "Have it regenerated, or a new one made."),
+    "key_blocked": ErrorKind(401, "auth_error", "The key is blocked", "Ask an admin to unblock it."),
     "not_permitted": ErrorKind(403, "auth_error", "The key may not do this", "Use a key whose role allows it."),
     "model_exists": ErrorKind(
         409, "invalid_request_error", "The model exists already", "Update it, or choose another `model_info.id`."

@@ -20,6 +20,7 @@ from shared.domain.problems import (
     UnknownCredential,
     VersionNotFound,
 )
+from shared.domain.rights import Ownership
 from shared.domain.tasks import Lines
 
 OBJECT_TYPE = "model"
@@ -130,6 +131,13 @@ def needed(command: CreateModel | ChangeOfOne) -> tuple[ObjectRef, ...]:
     return ()
 
 
+def named(command: CreateModel | UpdateModel) -> tuple[Ownership, ...]:
+    """The team to which the model will belong, as far as the command says so; a new one without belongs to nobody."""
+    if isinstance(command, UpdateModel) and command.team_id is None:
+        return ()
+    return (Ownership(team_id=command.team_id),)
+
+
 def etag(model: Model | Mapping[str, Any]) -> str:
     """A strong entity tag (RFC 9110): changes with every change, also when a model is deleted and made anew."""
     fields = msgspec.to_builtins(model) if isinstance(model, Model) else model
@@ -140,19 +148,19 @@ def etag(model: Model | Mapping[str, Any]) -> str:
 # --- known to be impossible when accepting ---
 
 
-def check_create(command: CreateModel, lines: Lines, installation: Installation) -> None:
+def check_create(command: CreateModel, lines: Lines, context: Context) -> None:
     """Raises ModelStorageOff, TeamNotFound, ModelExists, UnknownCredential."""
-    _require_storage(installation)
+    _require_storage(context.installation)
     if command.team_id is not None:
         raise TeamNotFound(command.team_id)
-    if lines[ref(command.model_id)].will_exist() or command.model_id in installation.config_model_ids:
+    if lines[ref(command.model_id)].will_exist() or command.model_id in context.installation.config_model_ids:
         raise ModelExists(command.model_id)
     _check_credential(command.credential_name, lines)
 
 
-def check_change(command: ChangeOfOne, lines: Lines, installation: Installation) -> None:
+def check_change(command: ChangeOfOne, lines: Lines, context: Context) -> None:
     """Raises ModelStorageOff, ModelInConfig, ModelNotFound, PreconditionFailed, UnknownCredential."""
-    _require_editable(command.model_id, installation)
+    _require_editable(command.model_id, context.installation)
     line = lines[ref(command.model_id)]
     if not line.will_exist():
         raise ModelNotFound(command.model_id)

@@ -1,6 +1,6 @@
 """The refusals: a rule says no. One small class each, with a stable code and the field that is to blame."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -71,6 +71,34 @@ class UnusableQuery(Refusal):
 
 class NotAuthenticated(Refusal):
     code = "not_authenticated"
+
+
+class UnknownKey(Refusal):
+    """No such key, or none any more. The words are LiteLLM's (contract 2.2)."""
+
+    code = "unknown_key"
+    param = "key"
+
+    def __init__(self) -> None:
+        super().__init__("Authentication Error, Invalid proxy server token passed.")
+
+
+class KeyExpired(Refusal):
+    code = "key_expired"
+    param = "key"
+
+    def __init__(self) -> None:
+        super().__init__("Authentication Error - Expired Key.")
+
+
+class KeyBlocked(Refusal):
+    """The key, or the team to which it belongs, is blocked."""
+
+    code = "key_blocked"
+    param = "key"
+
+    def __init__(self, what: Literal["Key", "Team"]) -> None:
+        super().__init__(f"{what} is blocked. Update via `/{what.lower()}/unblock` if you're an admin.")
 
 
 class NotPermitted(Refusal):
