@@ -16,7 +16,19 @@ from api.auth import Authenticator
 from api.catalogue import Catalogue
 from api.intake import Intake
 from api.reads import Reads
-from api.routes import audit, credentials, document, health, model_reads, models, task_control, tasks, webhooks
+from api.routes import (
+    audit,
+    credentials,
+    document,
+    health,
+    key_reads,
+    keys,
+    model_reads,
+    models,
+    task_control,
+    tasks,
+    webhooks,
+)
 from api.submission import Submitter
 from api.waiting import Waiting
 from shared.contract.config_file import parse
@@ -55,6 +67,8 @@ def create_app(settings: Settings) -> Litestar:
             models.router,
             model_reads.router,
             credentials.router,
+            keys.router,
+            key_reads.router,
             tasks.router,
             task_control.router,
             audit.router,

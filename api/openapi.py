@@ -28,6 +28,18 @@ from api import shapes
 from shared.contract.audit import AuditEntryView, AuditPage
 from shared.contract.credentials import CredentialChange, CredentialList, CredentialView, NewCredential
 from shared.contract.errors import CATALOGUE, CONTENT_TYPE, body
+from shared.contract.keys import (
+    KeyAliases,
+    KeyChange,
+    KeyInfo,
+    KeyNamed,
+    KeyPage,
+    KeyRegeneration,
+    KeyRow,
+    KeysDeleted,
+    KeysToDelete,
+    NewKey,
+)
 from shared.contract.models import ModelChange, ModelHistory, ModelId, ModelIdToBlock, ModelPage, NewModel, Rollback
 from shared.contract.tasks import TaskFilter, TaskPage, TasksCancelled, TasksRetried, TaskView
 from shared.domain.problems import Problem
@@ -43,6 +55,8 @@ its `Location`, or send `Prefer: wait=10` to be answered with the finished row."
 _TAGS = {
     "models": "Deployments, in LiteLLM's shapes.",
     "credentials": "Shared provider secrets by name.",
+    "keys": "Virtual keys: who may do what, and for how long.",
+    "users": "Who stands behind keys, and in which role.",
     "tasks": "How far accepted changes have come.",
     "audit": "Who changed what, and when.",
     "webhooks": "How callbacks are signed.",
@@ -97,6 +111,16 @@ _COMPONENTS: Sequence[type[msgspec.Struct]] = (
     CredentialView,
     CredentialList,
     shapes.CredentialChanged,
+    NewKey,
+    KeyChange,
+    KeyRegeneration,
+    KeysToDelete,
+    KeyNamed,
+    KeyRow,
+    KeyInfo,
+    KeyPage,
+    KeyAliases,
+    KeysDeleted,
     TaskView,
     TaskPage,
     TaskFilter,

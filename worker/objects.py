@@ -7,9 +7,10 @@ import msgspec
 from sqlalchemy import Connection
 
 from shared.domain import credentials as credential_domain
+from shared.domain import keys as key_domain
 from shared.domain.decision import ObjectRef
 from shared.domain.models import OBJECT_TYPE, REVISION_TYPE, Model, revision_ref
-from shared.store import credentials, models
+from shared.store import credentials, keys, models
 from shared.store.rows import packed
 from worker.batch import Batch, Objects
 
@@ -75,6 +76,28 @@ def _load_credential_users(connection: Connection, objects: Objects, _own: set[O
     objects.update({credential_domain.users_ref(name): frozenset(users[name]) for name in names})
 
 
+def _load_keys(connection: Connection, objects: Objects, own: set[ObjectRef]) -> None:
+    for to_change in (True, False):
+        tokens = sorted(
+            ref.object_id for ref in objects if ref.object_type == key_domain.OBJECT_TYPE and (ref in own) == to_change
+        )
+        if tokens:
+            for row in connection.execute(keys.by_tokens_locked(tokens, to_change=to_change)):
+                objects[key_domain.ref(row.token)] = keys.from_row(row)
+
+
+def _load_key_aliases(connection: Connection, objects: Objects, _own: set[ObjectRef]) -> None:
+    """The alias is locked before it is looked for: two batches must not both find that it is free."""
+    aliases = sorted(_ids(objects, key_domain.ALIAS_TYPE))
+    if not aliases:
+        return
+    connection.execute(keys.lock_names([key_domain.alias_ref(alias).line for alias in aliases]))
+    holders: defaultdict[str, set[str]] = defaultdict(set)
+    for row in connection.execute(keys.with_aliases(aliases)):
+        holders[row.key_alias].add(row.token)
+    objects.update({key_domain.alias_ref(alias): frozenset(holders[alias]) for alias in aliases})
+
+
 def _save_models(connection: Connection, batch: Batch, head_revision: int) -> None:
     changed = batch.changed_of(OBJECT_TYPE)
     kept = [models.at_revision(model, head_revision + order) for model, order in changed.values() if model is not None]
@@ -98,6 +121,16 @@ def _save_credentials(connection: Connection, batch: Batch, head_revision: int) 
         connection.execute(credentials.remove(removed))
 
 
+def _save_keys(connection: Connection, batch: Batch, head_revision: int) -> None:
+    changed = batch.changed_of(key_domain.OBJECT_TYPE)
+    kept = [keys.at_revision(key, head_revision + order) for key, order in changed.values() if key]
+    removed = [token for token, (key, _) in changed.items() if key is None]
+    if kept:
+        connection.execute(keys.save(), packed(kept))
+    if removed:
+        connection.execute(keys.remove(removed))
+
+
 def _model_id_and_version(object_id: str) -> tuple[str, int]:
     version, _, model_id = object_id.partition("@")
     return model_id, int(version)
@@ -107,5 +140,13 @@ def _model_id_and_version(object_id: str) -> tuple[str, int]:
 # team, model, credential, key, user, and by id inside one type. A loader finds its refs among the keys of ``objects``
 # and fills in their states; ``own`` are those to be locked against everybody, the others only against change. Lists
 # come after what they are lists of, and may add the objects they name.
-_LOADERS = (_load_models, _load_revisions, _load_credentials, _load_credential_users)
-_SAVERS = (_save_models, _save_credentials)
+_LOADERS = (
+    _load_models,
+    _load_revisions,
+    _load_credentials,
+    _load_credential_users,
+    _load_keys,
+    # Names that are locked by themselves come last.
+    _load_key_aliases,
+)
+_SAVERS = (_save_models, _save_credentials, _save_keys)
