@@ -23,6 +23,12 @@ class ObjectRef(msgspec.Struct, frozen=True, order=True):
         return f"{self.object_type}/{self.object_id}"
 
 
+def version_tag(fields: Mapping[str, Any]) -> str:
+    """A strong entity tag (RFC 9110): changes with every change, also when an object is deleted and made anew."""
+    updated_at = msgspec.convert(fields["updated_at"], datetime)
+    return f'"{fields["version"]}-{int(updated_at.timestamp() * 1_000_000):x}"'
+
+
 State = Mapping[ObjectRef, Any]
 """The objects that a command touches, ``None`` where there is none."""
 
