@@ -16,8 +16,21 @@ from api.auth import Authenticator
 from api.catalogue import Catalogue
 from api.intake import Intake
 from api.reads import Reads
-from api.routes import audit, credentials, document, health, model_reads, models, task_control, tasks, webhooks
+from api.routes import (
+    audit,
+    credentials,
+    document,
+    health,
+    model_reads,
+    models,
+    task_control,
+    tasks,
+    team_reads,
+    teams,
+    webhooks,
+)
 from api.submission import Submitter
+from api.teams import Teams
 from api.waiting import Waiting
 from shared.contract.config_file import parse
 from shared.domain.decision import Installation
@@ -43,6 +56,7 @@ class Services:
     waiting: Waiting
     submitter: Submitter
     catalogue: Catalogue
+    teams: Teams
     readiness: health.Readiness
 
 
@@ -55,6 +69,8 @@ def create_app(settings: Settings) -> Litestar:
             models.router,
             model_reads.router,
             credentials.router,
+            teams.router,
+            team_reads.router,
             tasks.router,
             task_control.router,
             audit.router,
@@ -107,6 +123,7 @@ def _services(settings: Settings) -> Services:
         waiting=waiting,
         submitter=submitter,
         catalogue=Catalogue(reads, keyring, config_file),
+        teams=Teams(reads),
         readiness=health.Readiness(reads, redis_client, config_file, settings.stall_after, version("pointsman")),
     )
 

@@ -29,6 +29,18 @@ from shared.contract.audit import AuditEntryView, AuditPage
 from shared.contract.credentials import CredentialChange, CredentialList, CredentialView, NewCredential
 from shared.contract.errors import CATALOGUE, CONTENT_TYPE, body
 from shared.contract.models import ModelChange, ModelHistory, ModelId, ModelIdToBlock, ModelPage, NewModel, Rollback
+from shared.contract.teams import (
+    MemberChange,
+    MembersInBulk,
+    MembersToAdd,
+    MemberToDelete,
+    NewTeam,
+    OneTeam,
+    PermissionChange,
+    TeamChange,
+    TeamIds,
+    TeamModels,
+)
 from shared.contract.tasks import TaskFilter, TaskPage, TasksCancelled, TasksRetried, TaskView
 from shared.domain.problems import Problem
 
@@ -43,6 +55,7 @@ its `Location`, or send `Prefer: wait=10` to be answered with the finished row."
 _TAGS = {
     "models": "Deployments, in LiteLLM's shapes.",
     "credentials": "Shared provider secrets by name.",
+    "teams": "Who works together, and which models they may call.",
     "tasks": "How far accepted changes have come.",
     "audit": "Who changed what, and when.",
     "webhooks": "How callbacks are signed.",
@@ -96,6 +109,25 @@ _COMPONENTS: Sequence[type[msgspec.Struct]] = (
     CredentialView,
     CredentialList,
     shapes.CredentialChanged,
+    NewTeam,
+    TeamChange,
+    TeamIds,
+    OneTeam,
+    MembersToAdd,
+    MembersInBulk,
+    MemberChange,
+    MemberToDelete,
+    TeamModels,
+    PermissionChange,
+    shapes.TeamRow,
+    shapes.TeamUpdated,
+    shapes.TeamMembersAdded,
+    shapes.MemberUpdated,
+    shapes.TeamDeletion,
+    shapes.TeamInfo,
+    shapes.ListedTeam,
+    shapes.TeamPage,
+    shapes.TeamPermissions,
     TaskView,
     TaskPage,
     TaskFilter,
@@ -114,6 +146,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     shape: type[msgspec.Struct] | Text
     text: str
+    is_list: bool = False
+    """Whether it is a bare list of this shape."""
     headers: Mapping[str, str] = {}
     media_type: str = "application/json"
 
@@ -216,6 +250,8 @@ def _header_parameters(headers: Mapping[str, str]) -> list[Parameter]:
 def _response(answer: Answer) -> OpenAPIResponse:
     text = Schema(type="string")  # pyright: ignore[reportArgumentType]
     schema = text if answer.shape is str else _ref(cast("type[msgspec.Struct]", answer.shape))
+    if answer.is_list:
+        schema = Schema(type="array", items=schema)  # pyright: ignore[reportArgumentType]
     return OpenAPIResponse(
         description=answer.text,
         headers={name: OpenAPIHeader(schema=text, description=of) for name, of in answer.headers.items()},

@@ -93,7 +93,7 @@ def own_names(team_ids: list[str]) -> Selection:
 def key_counts(team_ids: list[str]) -> Selection:
     """How many keys each of these teams has, if any. Index: ix_api_key_team_id."""
     return (
-        select(api_key.c.team_id, func.count().label("keys"))
+        select(api_key.c.team_id, func.count().label("key_count"))
         .where(api_key.c.team_id == func.any(bindparam("team_ids", team_ids, type_=ARRAY(Text))))
         .group_by(api_key.c.team_id)
     )
