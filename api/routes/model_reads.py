@@ -183,13 +183,13 @@ async def model_history(
 
 
 def _readable(principal: Principal, revisions: list[ModelRevision]) -> list[ModelRevision]:
-    """Those from when the model was the principal's to see; a deletion counts as what it deleted."""
-    found: list[ModelRevision] = []
-    for revision, older in zip(revisions, [*revisions[1:], None], strict=True):
-        state = revision.state or (older and older.state) or {}
-        if is_allowed(principal, "model.read", Ownership(team_id=state.get("team_id"))):
-            found.append(revision)
-    return found
+    """Those since the model came to be the principal's to see; a deletion counts as what it deleted."""
+    states = [revision.state for revision in revisions]
+    judged = (state or older or {} for state, older in zip(states, [*states[1:], None], strict=True))
+    for position, state in enumerate(judged):
+        if not is_allowed(principal, "model.read", Ownership(team_id=state.get("team_id"))):
+            return revisions[:position]
+    return revisions
 
 
 router = Router(

@@ -162,19 +162,19 @@ def etag(model: Model | Mapping[str, Any]) -> str:
 # --- known to be impossible when accepting ---
 
 
-def check_create(command: CreateModel, lines: Lines, installation: Installation) -> None:
-    """Raises ModelStorageOff, TeamNotFound, ModelExists, UnknownCredential."""
-    _require_storage(installation)
-    if command.team_id is not None:
-        raise TeamNotFound(command.team_id)
-    if lines[ref(command.model_id)].will_exist() or command.model_id in installation.config_model_ids:
+def check_create(command: CreateModel, lines: Lines, context: Context) -> None:
+    """Raises ModelStorageOff, UnknownTeam, AdminOnly, ModelExists, UnknownCredential."""
+    _require_storage(context.installation)
+    _check_team(command.team_id, lines)
+    _refuse_what_is_for_admins(command, context)
+    if lines[ref(command.model_id)].will_exist() or command.model_id in context.installation.config_model_ids:
         raise ModelExists(command.model_id)
     _check_credential(command.credential_name, lines)
 
 
-def check_change(command: ChangeOfOne, lines: Lines, installation: Installation) -> None:
-    """Raises ModelStorageOff, ModelInConfig, ModelNotFound, PreconditionFailed, UnknownCredential."""
-    _require_editable(command.model_id, installation)
+def check_change(command: ChangeOfOne, lines: Lines, context: Context) -> None:
+    """Raises ModelStorageOff, ModelInConfig, ModelNotFound, PreconditionFailed, UnknownTeam, UnknownCredential."""
+    _require_editable(command.model_id, context.installation)
     line = lines[ref(command.model_id)]
     if not line.will_exist():
         raise ModelNotFound(command.model_id)
@@ -182,6 +182,8 @@ def check_change(command: ChangeOfOne, lines: Lines, installation: Installation)
     if not line.waiting and command.if_match not in (None, "*", line.etag):
         raise PreconditionFailed
     if isinstance(command, UpdateModel):
+        _check_team(command.team_id, lines)
+        _refuse_what_is_for_admins(command, context)
         _check_credential(command.credential_name, lines)
 
 
@@ -192,7 +194,7 @@ def create(state: State, command: CreateModel, context: Context) -> Decision:
     """Raises ModelStorageOff, UnknownTeam, AdminOnly, ModelExists, UnknownCredential."""
     _require_storage(context.installation)
     _require_team(command.team_id, state)
-    refuse_what_is_for_admins(command, context)
+    _refuse_what_is_for_admins(command, context)
     if state[ref(command.model_id)] is not None or command.model_id in context.installation.config_model_ids:
         raise ModelExists(command.model_id)
     _require_credential(command.credential_name, state)
@@ -219,6 +221,7 @@ def update(state: State, command: UpdateModel, context: Context) -> Decision:
     """Raises ModelInConfig, ModelNotFound, PreconditionFailed, UnknownTeam, AdminOnly, SecretNeeded."""
     before = _existing(state, command, context)
     _require_team(command.team_id, state)
+    _refuse_what_is_for_admins(command, context)
     if context.principal.role != "proxy_admin":
         _refuse_part_of_admins(before, command)
         _refuse_new_destination(before, command, context)
@@ -312,7 +315,7 @@ def _refuse_new_destination(before: Model, command: UpdateModel, context: Contex
         raise SecretNeeded(f"litellm_params.{destination}")
 
 
-def refuse_what_is_for_admins(command: CreateModel | UpdateModel, context: Context) -> None:
+def _refuse_what_is_for_admins(command: CreateModel | UpdateModel, context: Context) -> None:
     """What can be told from the command alone. Raises InvalidRequest, AdminOnly."""
     if command.team_id is not None and command.model_name in team_models.SPECIAL_NAMES:
         raise InvalidRequest(FieldError("model_name", "means more than one model"))

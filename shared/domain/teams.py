@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from shared.domain import members as of_members
 from shared.domain import models, team_models
-from shared.domain.decision import Change, Context, Decision, Document, Event, Installation, ObjectRef, State, version_tag
+from shared.domain.decision import Change, Context, Decision, Document, Event, ObjectRef, State, version_tag
 from shared.domain.members import Member, MemberRole
 from shared.domain.problems import AdminOnly, PreconditionFailed, TeamExists, TeamNotFound
 from shared.domain.tasks import Lines
@@ -184,13 +184,13 @@ def document(team: Team) -> Document:
 # --- known to be impossible when accepting ---
 
 
-def check_create(command: CreateTeam, lines: Lines, _installation: Installation) -> None:
+def check_create(command: CreateTeam, lines: Lines, _context: Context) -> None:
     """Raises TeamExists."""
     if lines[ref(command.team_id)].will_exist():
         raise TeamExists(command.team_id)
 
 
-def check_change(command: ChangeOfOne, lines: Lines, _installation: Installation) -> None:
+def check_change(command: ChangeOfOne, lines: Lines, _context: Context) -> None:
     """Raises TeamNotFound, PreconditionFailed."""
     line = lines[ref(command.team_id)]
     if not line.will_exist():
@@ -200,7 +200,7 @@ def check_change(command: ChangeOfOne, lines: Lines, _installation: Installation
         raise PreconditionFailed
 
 
-def check_delete(command: DeleteTeams, lines: Lines, _installation: Installation) -> None:
+def check_delete(command: DeleteTeams, lines: Lines, _context: Context) -> None:
     """Raises TeamNotFound."""
     for team_id in command.team_ids:
         if not lines[ref(team_id)].will_exist():
