@@ -44,7 +44,7 @@ from shared.contract.teams import (
 from shared.contract.tasks import TaskFilter, TaskPage, TasksCancelled, TasksRetried, TaskView
 from shared.domain.problems import Problem
 
-Text = type[str]
+Scalar = type[str] | type[int]
 
 _DESCRIPTION = """\
 Sets the points of an LLM gateway fleet: which deployment a model name leads to. Speaks LiteLLM's management API.
@@ -61,6 +61,7 @@ _TAGS = {
     "webhooks": "How callbacks are signed.",
     "health": "For probes. These routes need no key.",
 }
+_SCALARS: Mapping[type, str] = {str: "string", int: "integer"}
 _KEY_HEADERS = ("x-litellm-api-key", "x-api-key", "api-key", "x-goog-api-key", "ocp-apim-subscription-key")
 _SUBMISSION_HEADERS = {
     "Prefer": "`wait=N` waits up to N seconds for the finished row; `respond-async` answers 202 at once (RFC 7240).",
@@ -144,7 +145,7 @@ _COMPONENTS: Sequence[type[msgspec.Struct]] = (
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """One answer of a route that is no problem."""
 
-    shape: type[msgspec.Struct] | Text
+    shape: type[msgspec.Struct] | Scalar
     text: str
     is_list: bool = False
     """Whether it is a bare list of this shape."""
@@ -197,7 +198,7 @@ def change(body: type[msgspec.Struct], row: type[msgspec.Struct], problems: Iter
 
 def submission(
     body: type[msgspec.Struct] | None,
-    row: type[msgspec.Struct],
+    row: type[msgspec.Struct] | Scalar,
     problems: Iterable[str],
     headers: Mapping[str, str] | None = None,
 ) -> type[Operation]:
@@ -249,7 +250,8 @@ def _header_parameters(headers: Mapping[str, str]) -> list[Parameter]:
 
 def _response(answer: Answer) -> OpenAPIResponse:
     text = Schema(type="string")  # pyright: ignore[reportArgumentType]
-    schema = text if answer.shape is str else _ref(cast("type[msgspec.Struct]", answer.shape))
+    scalar = _SCALARS.get(answer.shape)
+    schema = Schema(type=scalar) if scalar else _ref(cast("type[msgspec.Struct]", answer.shape))  # pyright: ignore[reportArgumentType]
     if answer.is_list:
         schema = Schema(type="array", items=schema)  # pyright: ignore[reportArgumentType]
     return OpenAPIResponse(

@@ -7,33 +7,47 @@ import msgspec
 
 from shared.contract import credentials as credential_contract
 from shared.contract import models as model_contract
-from shared.domain import credentials, models
-from shared.domain.decision import Context, Decision, Installation, ObjectRef, State
-from shared.domain.tasks import Lines
+from shared.domain import access, credentials, models
+from shared.domain.access import OWNERSHIP
+from shared.domain.decision import Context, Decision, ObjectRef, State
+from shared.domain.rights import OPEN, Ownership
+from shared.domain.tasks import ABSENT, Lines
 
 Command = models.CreateModel | models.ChangeOfOne | credentials.CreateCredential | credentials.ChangeOfOne
 """Any command; a tagged union, so that a queued row can always be read."""
 
 
-def _nothing(_command: Any) -> tuple[ObjectRef, ...]:
+def _nothing(_command: Any) -> tuple[Any, ...]:
     return ()
+
+
+def _nobody(_command: Any) -> tuple[Ownership, ...]:
+    return (OPEN,)
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the table.
 
-    ``touched`` names the object that the command changes, then those that ``decide`` reads; of the latter, ``needed``
-    are those whose earlier tasks come first. ``check`` refuses when accepting what is already known to be impossible,
-    ``answer`` shapes the result for the client once it is opened and free of secrets.
+    ``touched`` names the object whose line the task stands in, then the others that ``decide`` changes or reads; of
+    these, ``needed`` are those whose earlier tasks come first, and ``changed`` all that the command changes, if it is
+    more than the first: they are judged by their owners, and locked to be changed. ``named`` are the owners that the
+    command itself names, such as the team in which it creates something; they are judged alike.
+    ``check`` refuses when accepting what is already known to be impossible; as ``decide``, it is given what the
+    principal may see. ``answer`` shapes the result for the client once it is opened and free of secrets.
     """
 
     object_type: str
     command: type[Any]
     touched: Callable[[Any], tuple[ObjectRef, ...]]
-    check: Callable[[Any, Lines, Installation], None]
+    check: Callable[[Any, Lines, Context], None]
     decide: Callable[[State, Any, Context], Decision]
     answer: Callable[[dict[str, Any]], dict[str, Any]]
     needed: Callable[[Any], tuple[ObjectRef, ...]] = _nothing
+    named: Callable[[Any], tuple[Ownership, ...]] = _nothing
+    changed: Callable[[Any], tuple[ObjectRef, ...]] | None = None
+
+    def changes(self, command: Any) -> tuple[ObjectRef, ...]:
+        return self.touched(command)[:1] if self.changed is None else self.changed(command)
 
 
 OPERATIONS: dict[str, Operation] = {
@@ -45,6 +59,7 @@ OPERATIONS: dict[str, Operation] = {
         decide=models.create,
         answer=model_contract.row,
         needed=models.needed,
+        named=models.named,
     ),
     "model.update": Operation(
         object_type=models.OBJECT_TYPE,
@@ -54,6 +69,7 @@ OPERATIONS: dict[str, Operation] = {
         decide=models.update,
         answer=model_contract.row,
         needed=models.needed,
+        named=models.named,
     ),
     "model.block": Operation(
         object_type=models.OBJECT_TYPE,
@@ -94,6 +110,7 @@ OPERATIONS: dict[str, Operation] = {
         check=credentials.check_create,
         decide=credentials.create,
         answer=credential_contract.answer,
+        named=_nobody,
     ),
     "credential.update": Operation(
         object_type=credentials.OBJECT_TYPE,
@@ -117,3 +134,53 @@ OPERATIONS: dict[str, Operation] = {
 def command_from(operation: str, stored: Any) -> Command:
     """The command of a task row. Raises msgspec.ValidationError."""
     return msgspec.convert(stored, OPERATIONS[operation].command)
+
+
+def check(name: str, command: Any, lines: Lines, context: Context) -> None:
+    """Rights and rules, as far as they are known when accepting. Raises Refusal."""
+    operation = OPERATIONS[name]
+    if access.is_unlimited(context.principal, name):
+        operation.check(command, lines, context)
+        return
+    judgement = access.judge(
+        context.principal,
+        name,
+        access.Asked(
+            changed={
+                ref: lines[ref].will_belong() for ref in _existing(name, command) if lines.get(ref, ABSENT).will_exist()
+            },
+            needed={ref: lines[ref].will_belong() for ref in operation.needed(command) if ref in lines},
+            named=operation.named(command),
+        ),
+    )
+    operation.check(command, access.seen(judgement, lines, ABSENT), context)
+    access.refuse_what_was_seen_through(context.principal, name, judgement)
+
+
+def decide(name: str, command: Any, state: State, context: Context) -> Decision:
+    """Rights and rules on what is there when it is applied. Raises Refusal."""
+    operation = OPERATIONS[name]
+    if access.is_unlimited(context.principal, name):
+        return operation.decide(state, command, context)
+    judgement = access.judge(
+        context.principal,
+        name,
+        access.Asked(
+            changed=_owned(state, _existing(name, command)),
+            needed=_owned(state, operation.needed(command)),
+            named=operation.named(command),
+        ),
+    )
+    decision = operation.decide(access.seen(judgement, state, None), command, context)
+    access.refuse_what_was_seen_through(context.principal, name, judgement)
+    return decision
+
+
+def _existing(name: str, command: Any) -> tuple[ObjectRef, ...]:
+    """What is changed, but for what is created: that its id is taken is no secret, or there could be no 409."""
+    changed = OPERATIONS[name].changes(command)
+    return changed[1:] if name.endswith(".create") else changed
+
+
+def _owned(state: State, refs: tuple[ObjectRef, ...]) -> dict[ObjectRef, Ownership]:
+    return {ref: OWNERSHIP[ref.object_type](state[ref]) for ref in refs if state.get(ref) is not None}

@@ -25,6 +25,7 @@ DATABASE = "a_test"
 _EMPTIED = """
 DELETE FROM delivery_attempt; DELETE FROM delivery; DELETE FROM event; DELETE FROM signing_secret;
 DELETE FROM audit_entry; DELETE FROM model; DELETE FROM model_revision; DELETE FROM credential; DELETE FROM task;
+DELETE FROM api_key; DELETE FROM "user"; DELETE FROM team;
 UPDATE head SET position = 0, hash = repeat('0', 64), revision = 0, model_count = 0
 """
 

@@ -9,13 +9,14 @@ from sqlalchemy import Connection, Engine
 from shared.audit.chain import link
 from shared.domain.decision import Installation, ObjectRef
 from shared.encryption.keyring import Keyring
-from shared.operations import OPERATIONS, command_from
+from shared.operations import OPERATIONS, Command, command_from
 from shared.outbox.routing import Routes
 from shared.store import audit, outbox, tasks
 from shared.store.rows import AnyRow, fields_of, packed
 from shared.store.tasks import Claimed
-from worker import objects
+from worker import objects, principals
 from worker.batch import Batch, Objects
+from worker.principals import Principals
 
 
 class Applied(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,17 +71,23 @@ class Applier:
         commands = {
             task.task_id: command_from(task.operation, task.command) for task in claimed if not task.is_cancelled
         }
-        touched = [
-            OPERATIONS[task.operation].touched(commands[task.task_id]) for task in claimed if not task.is_cancelled
-        ]
-        own = (refs[0] for refs in touched)
-        read = (ref for refs in touched for ref in refs[1:])
-        batch = self._batch(objects.load(connection, own, read))
+        loaded = _load(connection, claimed, commands)
+        batch = self._batch(loaded, principals.load(connection, claimed))
         batch.decide(claimed, commands)
         return _save(connection, batch)
 
-    def _batch(self, loaded: Objects) -> Batch:
-        return Batch(loaded, self._clock(), self._keyring, self._routes, self._installation())
+    def _batch(self, loaded: Objects, principals: Principals | None = None) -> Batch:
+        return Batch(loaded, self._clock(), self._keyring, self._routes, self._installation(), principals)
+
+
+def _load(connection: Connection, claimed: list[Claimed], commands: dict[str, Command]) -> Objects:
+    to_change: list[ObjectRef] = []
+    touched: list[ObjectRef] = []
+    for task in claimed:
+        if not task.is_cancelled:
+            to_change += OPERATIONS[task.operation].changes(commands[task.task_id])
+            touched += OPERATIONS[task.operation].touched(commands[task.task_id])
+    return objects.load(connection, to_change, touched)
 
 
 def _claim(connection: Connection, limit: int) -> list[Claimed]:

@@ -8,18 +8,19 @@ import msgspec
 
 from shared.audit.entries import AuditEntry, describe
 from shared.domain import models
-from shared.domain.decision import Change, Context, Decision, Event, Installation, ObjectRef
+from shared.domain.decision import Change, Context, Decision, Event, Installation, ObjectRef, State
+from shared.domain.principals import TYPES as ACCESS_TYPES
 from shared.domain.problems import Problem, Refusal
-from shared.domain.rights import Principal, authorise
 from shared.encryption.keyring import Keyring
 from shared.encryption.masking import without_secrets
 from shared.encryption.sensitivity import is_sensitive_name
-from shared.operations import OPERATIONS, Command
+from shared.operations import Command, decide
 from shared.outbox.routing import Routes, destinations, task_event
 from shared.runtime.clock import new_id
 from shared.store.models import ModelRevision
 from shared.store.outbox import NewDelivery, StoredEvent
 from shared.store.tasks import Claimed, Ending
+from worker.principals import Principals
 
 Objects = dict[ObjectRef, Any]
 
@@ -37,9 +38,13 @@ class Batch:
         keyring: Keyring,
         routes: Routes,
         installation: Installation,
+        principals: Principals | None = None,
     ) -> None:
         self._before = objects
         self._objects = dict(objects)
+        # The keys, users and teams among them, on which principals rest.
+        self._rested_on = _of_access(objects)
+        self._principals = principals or Principals({})
         self._installation = installation
         self._now = now
         self._keyring = keyring
@@ -103,8 +108,7 @@ class Batch:
 
     def _decision(self, task: Claimed, command: Command) -> Decision:
         """Raises Refusal. Rights are judged again: they may have been taken away since the task was accepted."""
-        principal = msgspec.convert(task.principal, Principal)
-        authorise(principal, task.operation)
+        principal = self._principals.of(task.principal, self._rested_on, self._now)
         context = Context(
             # Entity tags, and telling a model from a deleted one with its id, rely on distinct times.
             now=self._now + timedelta(microseconds=self._change_count),
@@ -113,7 +117,7 @@ class Batch:
             installation=self._installation,
             is_secret_name=is_sensitive_name,
         )
-        return OPERATIONS[task.operation].decide(self._objects, command, context)
+        return decide(task.operation, command, self._objects, context)
 
     def _succeed(self, task: Claimed, decision: Decision) -> None:
         if decision.is_change:
@@ -121,6 +125,7 @@ class Batch:
             self._changed.update(dict.fromkeys(decision.objects, self._change_count))
             self._keep_revisions(task, decision)
             self._objects.update(decision.objects)
+            self._rested_on.update(_of_access(decision.objects))
         for change in decision.changes:
             self._log(task, change, None)
         for event in decision.events:
@@ -219,6 +224,10 @@ class Batch:
                 problem=None if problem is None else msgspec.to_builtins(problem),
             )
         )
+
+
+def _of_access(objects: State) -> Objects:
+    return {ref: state for ref, state in objects.items() if ref.object_type in ACCESS_TYPES}
 
 
 def _without_named_secrets(document: dict[str, Any]) -> dict[str, Any]:

@@ -14,35 +14,33 @@ from shared.store.rows import packed
 from worker.batch import Batch, Objects
 
 
-def load(connection: Connection, own: Iterable[ObjectRef], read: Iterable[ObjectRef]) -> Objects:
-    """The tasks' own objects and what they only read, locked in one order; ``None`` where there is none yet."""
-    own = set(own)
-    objects: Objects = dict.fromkeys(sorted(own.union(read)))
-    _load_models(connection, objects)
-    _load_revisions(connection, objects)
-    _load_credentials(connection, objects, own)
-    _load_credential_users(connection, objects)
+def load(connection: Connection, to_change: Iterable[ObjectRef], touched: Iterable[ObjectRef]) -> Objects:
+    """What the tasks change and what they only read, locked in one order; ``None`` where there is none yet."""
+    own = set(to_change)
+    objects: Objects = dict.fromkeys(sorted(own.union(touched)))
+    for load_some in _LOADERS:
+        load_some(connection, objects, own)
     return objects
 
 
 def save(connection: Connection, batch: Batch, head_revision: int) -> None:
     """The last state of every object that changed, and each version that models went through."""
-    _save_models(connection, batch, head_revision)
-    _save_credentials(connection, batch, head_revision)
+    for save_some in _SAVERS:
+        save_some(connection, batch, head_revision)
 
 
 def _ids(objects: Iterable[ObjectRef], object_type: str) -> list[str]:
     return [ref.object_id for ref in objects if ref.object_type == object_type]
 
 
-def _load_models(connection: Connection, objects: Objects) -> None:
+def _load_models(connection: Connection, objects: Objects, _own: set[ObjectRef]) -> None:
     model_ids = _ids(objects, OBJECT_TYPE)
     if model_ids:
         for row in connection.execute(models.by_ids_locked(), {"model_ids": model_ids}):
             objects[ObjectRef(OBJECT_TYPE, row.model_id)] = models.from_row(row)
 
 
-def _load_revisions(connection: Connection, objects: Objects) -> None:
+def _load_revisions(connection: Connection, objects: Objects, _own: set[ObjectRef]) -> None:
     """Also names the credentials of earlier versions, since a rollback needs them."""
     wanted = [_model_id_and_version(object_id) for object_id in _ids(objects, REVISION_TYPE)]
     if not wanted:
@@ -66,7 +64,7 @@ def _load_credentials(connection: Connection, objects: Objects, own: set[ObjectR
                 objects[credential_domain.ref(row.credential_name)] = credentials.from_row(row)
 
 
-def _load_credential_users(connection: Connection, objects: Objects) -> None:
+def _load_credential_users(connection: Connection, objects: Objects, _own: set[ObjectRef]) -> None:
     """After the credentials are locked: a model that took one meanwhile is seen."""
     names = _ids(objects, credential_domain.USERS_TYPE)
     if not names:
@@ -103,3 +101,11 @@ def _save_credentials(connection: Connection, batch: Batch, head_revision: int) 
 def _model_id_and_version(object_id: str) -> tuple[str, int]:
     version, _, model_id = object_id.partition("@")
     return model_id, int(version)
+
+
+# A row for each type of object, or of list, that decisions look at. Locks are taken in this order in every transaction:
+# team, model, credential, key, user, and by id inside one type. A loader finds its refs among the keys of ``objects``
+# and fills in their states; ``own`` are those to be locked against everybody, the others only against change. Lists
+# come after what they are lists of, and may add the objects they name.
+_LOADERS = (_load_models, _load_revisions, _load_credentials, _load_credential_users)
+_SAVERS = (_save_models, _save_credentials)

@@ -29,7 +29,7 @@ async def show_secret(
     request: _Request, reads: NamedDependency[Reads], keyring: NamedDependency[Keyring]
 ) -> dict[str, str]:
     """A Standard Webhooks secret, made once for each user. Verify `webhook-signature` with it."""
-    authorise(request.user, "webhook_secret.read", "own")
+    authorise(request.user, "webhook_secret.read")
     return {"secret": await _secret(request.user.user_id, reads, keyring)}
 
 

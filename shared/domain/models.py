@@ -33,6 +33,7 @@ from shared.domain.problems import (
     UnknownTeam,
     VersionNotFound,
 )
+from shared.domain.rights import Ownership
 from shared.domain.tasks import Lines
 
 OBJECT_TYPE = "model"
@@ -153,6 +154,13 @@ def needed(command: CreateModel | ChangeOfOne) -> tuple[ObjectRef, ...]:
         return ()
     team = () if command.team_id is None else (team_models.team_ref(command.team_id),)
     return team if command.credential_name is None else (*team, credentials.ref(command.credential_name))
+
+
+def named(command: CreateModel | UpdateModel) -> tuple[Ownership, ...]:
+    """The team to which the model will belong, as far as the command says so; a new one without belongs to nobody."""
+    if isinstance(command, UpdateModel) and command.team_id is None:
+        return ()
+    return (Ownership(team_id=command.team_id),)
 
 
 def etag(model: Model | Mapping[str, Any]) -> str:

@@ -133,6 +133,7 @@ def with_creation() -> Selection:
             model.c.model_id,
             model.c.version,
             model.c.updated_at,
+            model.c.team_id,
             task.c.task_id,
             task.c.digest,
             task.c.submitted_by,

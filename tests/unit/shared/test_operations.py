@@ -5,7 +5,7 @@ import pytest
 
 from shared.domain import credentials, models
 from shared.domain.credentials import CreateCredential, DeleteCredential, UpdateCredential
-from shared.domain.decision import Context, Installation, ObjectRef
+from shared.domain.decision import Context, ObjectRef
 from shared.domain.models import BlockModel, CreateModel, DeleteModel, RollbackModel, UnblockModel, UpdateModel
 from shared.domain.rights import MASTER
 from shared.domain.tasks import Line
@@ -66,7 +66,11 @@ def test_a_decision_changes_only_what_it_touches(name: str) -> None:
     touched = operation.touched(command)
     assert touched[0].object_type == operation.object_type
     before = the_state_before(name)
-    operation.check(command, {touched[0]: Line(is_stored=not name.endswith(".create"))}, Installation())
+    operation.check(
+        command,
+        {touched[0]: Line(is_stored=not name.endswith(".create"))},
+        Context(now=now(), principal=MASTER, task_id="t"),
+    )
     state = {ref: before[ref] for ref in touched}
     decision = operation.decide(state, command, Context(now=now(), principal=MASTER, task_id="t"))
     assert set(decision.objects) <= set(touched)
