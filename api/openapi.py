@@ -29,6 +29,7 @@ from shared.contract.audit import AuditEntryView, AuditPage
 from shared.contract.credentials import CredentialChange, CredentialList, CredentialView, NewCredential
 from shared.contract.errors import CATALOGUE, CONTENT_TYPE, body
 from shared.contract.models import ModelChange, ModelHistory, ModelId, ModelIdToBlock, ModelPage, NewModel, Rollback
+from shared.contract.tasks import TaskFilter, TaskPage, TasksCancelled, TasksRetried, TaskView
 from shared.contract.teams import (
     MemberChange,
     MembersInBulk,
@@ -41,7 +42,6 @@ from shared.contract.teams import (
     TeamIds,
     TeamModels,
 )
-from shared.contract.tasks import TaskFilter, TaskPage, TasksCancelled, TasksRetried, TaskView
 from shared.domain.problems import Problem
 
 Scalar = type[str] | type[int]
@@ -124,6 +124,7 @@ _COMPONENTS: Sequence[type[msgspec.Struct]] = (
     shapes.TeamUpdated,
     shapes.TeamMembersAdded,
     shapes.MemberUpdated,
+    shapes.TeamMemberDeleted,
     shapes.TeamDeletion,
     shapes.TeamInfo,
     shapes.ListedTeam,

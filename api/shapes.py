@@ -149,6 +149,13 @@ class TeamDeletion(msgspec.Struct, frozen=True, kw_only=True):
 
     deleted_teams: list[str]
     deleted_models: list[str]
+    deleted_keys: list[str]
+
+
+class TeamMemberDeleted(TeamRow, frozen=True, kw_only=True):
+    """The team, and the hashes of the keys that went with the member."""
+
+    deleted_keys: list[str]
 
 
 class TeamInfo(msgspec.Struct, frozen=True, kw_only=True):

@@ -114,9 +114,7 @@ def _order(text: str, *, is_sorted: bool) -> Literal["asc", "desc"]:
     summary="List model groups in OpenAI's shape",
     tags=["models"],
 )
-async def list_names(
-    request: _Request, catalogue: _Catalogue, team_id: FromQuery[str | None] = None
-) -> dict[str, Any]:
+async def list_names(request: _Request, catalogue: _Catalogue, team_id: FromQuery[str | None] = None) -> dict[str, Any]:
     """Those that the caller may call."""
     seen = await catalogue.view_of(request.user, team_id)
     return {"data": [model_groups.openai_model(name) for name in await seen.names()], "object": "list"}

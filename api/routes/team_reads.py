@@ -10,7 +10,7 @@ from api.openapi import Answer, described
 from api.shapes import ListedTeam, TeamInfo, TeamPage, TeamPermissions
 from api.teams import Teams
 from shared.contract import teams as contract
-from shared.domain.rights import Principal
+from shared.domain.rights import Principal, authorise
 from shared.domain.teams import etag
 from shared.store.teams import TeamFilter
 
@@ -68,9 +68,7 @@ async def list_teams_page(
     team_alias: Annotated[str | None, QueryParameter(description="A part of the alias.")] = None,
     search: Annotated[str | None, QueryParameter(description="A part of the alias or of the id.")] = None,
     search_team_id_match: FromQuery[Literal["exact", "prefix"]] = "exact",
-    sort_by: Annotated[
-        str | None, QueryParameter(description="team_id, team_alias, created_at or updated_at.")
-    ] = None,
+    sort_by: Annotated[str | None, QueryParameter(description="team_id, team_alias, created_at or updated_at.")] = None,
     sort_order: FromQuery[Literal["asc", "desc"]] = "asc",
     status: Annotated[str | None, QueryParameter(description="`deleted` finds none: no trace is left here.")] = None,
 ) -> TeamPage:
@@ -85,9 +83,7 @@ async def list_teams_page(
     size = min(page_size, MAX_PAGE_SIZE)
     if status == "deleted":
         return TeamPage(teams=[], total=0, page=page, page_size=size, total_pages=0)
-    found, total = await teams.page(
-        request.user, wanted, page=page, size=size, sort_by=sort_by, sort_order=sort_order
-    )
+    found, total = await teams.page(request.user, wanted, page=page, size=size, sort_by=sort_by, sort_order=sort_order)
     return TeamPage(teams=found, total=total, page=page, page_size=size, total_pages=-(-total // size))
 
 
@@ -111,6 +107,7 @@ async def list_permissions(request: _Request, teams: _Teams, team_id: FromQuery[
 )
 async def list_available(request: _Request) -> list[dict[str, Any]]:
     """There are none: members are added by admins."""
+    authorise(request.user, "team.read")
     return []
 
 

@@ -10,7 +10,7 @@ from api.headers import if_match
 from api.openapi import change, submission
 from api.reads import Reads
 from api.routes.bodies import json_body
-from api.shapes import MemberUpdated, TeamDeletion, TeamMembersAdded, TeamRow, TeamUpdated
+from api.shapes import MemberUpdated, TeamDeletion, TeamMemberDeleted, TeamMembersAdded, TeamRow, TeamUpdated
 from api.submission import Asked, Submitter
 from shared.contract import teams as contract
 from shared.contract.teams import (
@@ -30,7 +30,7 @@ from shared.domain.rights import Principal
 from shared.domain.teams import AddMembers, BlockTeam, UnblockTeam
 from shared.operations import Command
 from shared.runtime.clock import new_id
-from shared.store import users_by_email
+from shared.store import users
 
 _Request = Request[Principal, Any, Any]
 _Submitter = NamedDependency[Submitter]
@@ -52,9 +52,7 @@ async def new_team(request: _Request, submitter: _Submitter, reads: _Reads) -> R
     body, settings = contract.decode_new(await json_body(request))
     command = contract.to_create(body, settings, new_id())
     command = msgspec.structs.replace(command, members=await _with_user_ids(reads, command.members))
-    asked = Asked(
-        operation="team.create", command=command, body=(body, settings), names_object=bool(body.team_id)
-    )
+    asked = Asked(operation="team.create", command=command, body=(body, settings), names_object=bool(body.team_id))
     return await submitter.submit(request, asked)
 
 
@@ -152,7 +150,7 @@ async def update_member(request: _Request, submitter: _Submitter) -> Response[An
 @post(
     "/team/member_delete",
     status_code=202,
-    operation_class=submission(MemberToDelete, TeamRow, _OF_MEMBERS),
+    operation_class=submission(MemberToDelete, TeamMemberDeleted, _OF_MEMBERS),
     summary="Take a member out of a team",
     tags=["teams"],
 )
@@ -215,7 +213,7 @@ async def _with_user_ids(reads: Reads, members: tuple[Member, ...]) -> tuple[Mem
     if not emails:
         return members
     found: dict[str, list[str]] = {}
-    for row in await reads.rows(users_by_email(emails)):
+    for row in await reads.rows(users.with_emails(emails)):
         found.setdefault(row.email, []).append(row.user_id)
     return tuple(_identified(member, found) for member in members)
 

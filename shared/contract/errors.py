@@ -81,9 +81,14 @@ CATALOGUE: dict[str, ErrorKind] = {
         404, "not_found_error", "There is no such member", "Check the user id, or the e-mail address."
     ),
     "team_models_off": ErrorKind(
-        403, "auth_error", "Models of teams are switched off", "Set `POINTSMAN_TEAM_MODELS=true`, or leave `team_id` out."
+        403,
+        "auth_error",
+        "Models of teams are switched off",
+        "Set `POINTSMAN_TEAM_MODELS=true`, or leave `team_id` out.",
     ),
-    "admin_only": ErrorKind(403, "auth_error", "This is for proxy admins", "Leave the field out, or ask a proxy admin."),
+    "admin_only": ErrorKind(
+        403, "auth_error", "This is for proxy admins", "Leave the field out, or ask a proxy admin."
+    ),
     "unknown_credential": ErrorKind(
         400, "invalid_request_error", "There is no such credential", "Create it first with `POST /credentials`."
     ),

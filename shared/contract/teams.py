@@ -137,7 +137,7 @@ class TeamChange(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     team_id: TeamId
-    team_alias: str | None | UnsetType = UNSET
+    team_alias: str | UnsetType | None = UNSET
     models: list[ModelName] | None = None
     model_aliases: dict[str, str | None] | None = None
     blocked: bool | None = None
@@ -183,11 +183,11 @@ class MemberChange(msgspec.Struct, frozen=True, kw_only=True):
     user_id: str | None = None
     user_email: str | None = None
     role: MemberRole | None = None
-    max_budget_in_team: Annotated[float | None | UnsetType, Meta(description=_LIMIT_HELP)] = UNSET
-    budget_duration: str | None | UnsetType = UNSET
-    tpm_limit: int | None | UnsetType = UNSET
-    rpm_limit: int | None | UnsetType = UNSET
-    allowed_models: list[str] | None | UnsetType = UNSET
+    max_budget_in_team: Annotated[float | UnsetType | None, Meta(description=_LIMIT_HELP)] = UNSET
+    budget_duration: str | UnsetType | None = UNSET
+    tpm_limit: int | UnsetType | None = UNSET
+    rpm_limit: int | UnsetType | None = UNSET
+    allowed_models: list[str] | UnsetType | None = UNSET
 
 
 class MemberToDelete(msgspec.Struct, frozen=True, kw_only=True):
@@ -258,9 +258,7 @@ def decode_members(body: bytes) -> MembersToAdd:
 def decode_members_in_bulk(body: bytes) -> MembersToAdd:
     """Raises InvalidRequest."""
     request = _fit(decode(_in_bulk, body))
-    return MembersToAdd(
-        team_id=request.team_id, member=request.members, max_budget_in_team=request.max_budget_in_team
-    )
+    return MembersToAdd(team_id=request.team_id, member=request.members, max_budget_in_team=request.max_budget_in_team)
 
 
 def decode_member_change(body: bytes) -> MemberChange:
@@ -338,9 +336,7 @@ def to_update_member(request: MemberChange) -> UpdateMember:
 
 
 def to_delete_member(request: MemberToDelete) -> DeleteMember:
-    return DeleteMember(
-        team_id=request.team_id, user_id=request.user_id or None, user_email=request.user_email or None
-    )
+    return DeleteMember(team_id=request.team_id, user_id=request.user_id or None, user_email=request.user_email or None)
 
 
 def to_add_models(request: TeamModels) -> AddTeamModels:
@@ -412,6 +408,11 @@ def member_updated(document: Mapping[str, Any]) -> Document:
     (entry,) = document["meant"]
     named = {name: entry[name] for name in ("user_id", "user_email", "role")}
     return {"team_id": document["team_id"], **named, **{name: entry["limits"].get(name) for name in _LIMITS}}
+
+
+def member_deleted(document: Mapping[str, Any]) -> Document:
+    """The team, and the hashes of the keys that went with the member."""
+    return {**row(document), "deleted_keys": document["deleted_keys"]}
 
 
 def deletion(document: Mapping[str, Any]) -> Document:
@@ -486,6 +487,8 @@ def _fit(request: T) -> T:
 
 def _refuse_unfit(request: msgspec.Struct, settings: Document) -> None:
     given = {name: value for name, value in msgspec.structs.asdict(request).items() if value is not UNSET}
-    found = [error for name, value in {**msgspec.to_builtins(given), **settings}.items() for error in unstorable(value, name)]
+    found = [
+        error for name, value in {**msgspec.to_builtins(given), **settings}.items() for error in unstorable(value, name)
+    ]
     if found:
         raise InvalidRequest(*found)

@@ -11,6 +11,7 @@ from shared.domain.decision import ObjectRef
 TEAM_TYPE = "team"
 NAMES_TYPE = "team_names"
 BELONGINGS_TYPE = "team_belongings"
+KEYS_TYPE = "team_keys"
 
 ALL_MODELS = "all-proxy-models"
 ALL_TEAM_MODELS = "all-team-models"
@@ -31,6 +32,11 @@ def names_ref(team_id: str) -> ObjectRef:
 def belongings_ref(team_id: str) -> ObjectRef:
     """Loads, to be changed, the models and keys of a team; it has no state of its own."""
     return ObjectRef(BELONGINGS_TYPE, team_id)
+
+
+def keys_ref(team_id: str) -> ObjectRef:
+    """Loads, to be changed, the keys of a team; it has no state of its own."""
+    return ObjectRef(KEYS_TYPE, team_id)
 
 
 def internal_name(team_id: str, public_name: str) -> str:

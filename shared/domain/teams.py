@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from shared.domain import key_changes, keys, models, team_models
 from shared.domain import members as of_members
-from shared.domain import models, team_models
-from shared.domain.decision import Change, Context, Decision, Document, Event, ObjectRef, State, version_tag
+from shared.domain.decision import Change, Context, Decision, Document, Event, ObjectRef, State, together, version_tag
+from shared.domain.keys import Key
 from shared.domain.members import Member, MemberRole
 from shared.domain.problems import AdminOnly, PreconditionFailed, TeamExists, TeamNotFound
 from shared.domain.tasks import Lines
@@ -74,7 +75,7 @@ class UpdateTeam(
 
     schema: int = 1
     team_id: str
-    team_alias: str | None | UnsetType = UNSET
+    team_alias: str | UnsetType | None = UNSET
     models: tuple[str, ...] | None = None
     model_aliases: dict[str, str | None] = {}
     blocked: bool | None = None
@@ -147,29 +148,28 @@ class DeleteTeamModels(msgspec.Struct, frozen=True, kw_only=True, tag="team.mode
 
 
 ChangeOfOne = (
-    UpdateTeam
-    | BlockTeam
-    | UnblockTeam
-    | AddMembers
-    | UpdateMember
-    | DeleteMember
-    | AddTeamModels
-    | DeleteTeamModels
+    UpdateTeam | BlockTeam | UnblockTeam | AddMembers | UpdateMember | DeleteMember | AddTeamModels | DeleteTeamModels
 )
 ref = team_models.team_ref
 
 
 def touched(command: CreateTeam | ChangeOfOne) -> tuple[ObjectRef, ...]:
     """The team first, then what is only read."""
-    return (ref(command.team_id), team_models.names_ref(command.team_id))
+    own_keys = (team_models.keys_ref(command.team_id),) if isinstance(command, DeleteMember) else ()
+    return (ref(command.team_id), team_models.names_ref(command.team_id), *own_keys)
 
 
 def touched_by_deletion(command: DeleteTeams) -> tuple[ObjectRef, ...]:
     return (*map(ref, command.team_ids), *map(team_models.belongings_ref, command.team_ids))
 
 
-def deleted_refs(command: DeleteTeams) -> tuple[ObjectRef, ...]:
+def changed_by_deletion(command: DeleteTeams) -> tuple[ObjectRef, ...]:
     return tuple(map(ref, command.team_ids))
+
+
+def needed_by_deletion(command: DeleteTeams) -> tuple[ObjectRef, ...]:
+    """The task stands in the line of the first; it comes after what was accepted for the others."""
+    return changed_by_deletion(command)[1:]
 
 
 def etag(team: Team | Mapping[str, Any]) -> str:
@@ -281,8 +281,21 @@ def update_member(state: State, command: UpdateMember, context: Context) -> Deci
     return _members_changed("member_updated", before, everybody, (after,), state, context)
 
 
+def remove_member(state: State, command: DeleteMember, context: Context) -> Decision:
+    """With the keys that the member has in the team, as in LiteLLM. Raises TeamNotFound, MemberNotFound."""
+    left = delete_member(state, command, context)
+    user_ids = of_members.user_ids(msgspec.convert(left.result["meant"], list[Member]))
+    gone = [
+        key_changes.removed(what, state, context)
+        for what in list(state.values())
+        if isinstance(what, Key) and what.team_id == command.team_id and what.user_id in user_ids
+    ]
+    result = {**left.result, "deleted_keys": _deleted(gone, keys.OBJECT_TYPE)}
+    return together([left, *gone], result)
+
+
 def delete_member(state: State, command: DeleteMember, context: Context) -> Decision:
-    """Raises TeamNotFound, MemberNotFound."""
+    """The membership alone. Raises TeamNotFound, MemberNotFound."""
     before = _existing(state, command)
     leaving = of_members.found(before.members, command.user_id, command.user_email)
     everybody = of_members.replaced(before.members, leaving, None)
@@ -313,13 +326,12 @@ def delete(state: State, command: DeleteTeams, context: Context) -> Decision:
     for decision in _deletions(teams, ChainMap(left, dict(state)), context):
         left.update(decision.objects)
         gone.append(decision)
-    return Decision(
-        objects=left,
-        changes=tuple(change for decision in gone for change in decision.changes),
-        events=tuple(event for decision in gone for event in decision.events),
-        result={
+    return together(
+        gone,
+        {
             "deleted_teams": [team.team_id for team in teams],
-            "deleted_models": [ref.object_id for ref in left if ref.object_type == models.OBJECT_TYPE],
+            "deleted_models": _deleted(gone, models.OBJECT_TYPE),
+            "deleted_keys": _deleted(gone, keys.OBJECT_TYPE),
         },
     )
 
@@ -331,6 +343,12 @@ def _deletions(teams: list[Team], state: State, context: Context) -> Iterator[De
         for what in list(state.values()):
             if isinstance(what, models.Model) and what.team_id == team.team_id:
                 yield models.removed(what, state, context)
+            elif isinstance(what, Key) and what.team_id == team.team_id:
+                yield key_changes.removed(what, state, context)
+
+
+def _deleted(decisions: list[Decision], object_type: str) -> list[str]:
+    return [at.object_id for one in decisions for at in one.objects if at.object_type == object_type]
 
 
 def _removed(team: Team, context: Context) -> Decision:

@@ -21,9 +21,7 @@ def encoded(body: Any) -> bytes:
 
 
 def a_team(**fields: Any) -> Team:
-    return Team(
-        team_id="a", version=1, created_at=_NOW, created_by="u", updated_at=_NOW, updated_by="u", **fields
-    )
+    return Team(team_id="a", version=1, created_at=_NOW, created_by="u", updated_at=_NOW, updated_by="u", **fields)
 
 
 def shown(team: Team, *own_names: str) -> dict[str, Any]:
@@ -119,7 +117,9 @@ def test_settings_stand_beside_the_teams_own_fields_and_unset_ones_are_null() ->
 
 
 def test_a_membership_shows_the_limits_where_terraform_looks_for_them() -> None:
-    team = a_team(members=(Member(user_id="ann", limits={"max_budget_in_team": 5, "rpm_limit": 1}), Member(user_id="b")))
+    team = a_team(
+        members=(Member(user_id="ann", limits={"max_budget_in_team": 5, "rpm_limit": 1}), Member(user_id="b"))
+    )
     ann, other = contract.memberships("a", team.members)
     assert ann["litellm_budget_table"] == {"max_budget": 5, "rpm_limit": 1}
     assert other["litellm_budget_table"] is None

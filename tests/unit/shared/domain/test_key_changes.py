@@ -142,7 +142,9 @@ def test_an_update_that_changes_nothing_writes_nothing() -> None:
 
 def test_an_expiry_is_set_anew_or_taken_away() -> None:
     before = a_key(expires=NOW)
-    assert the_key(key_changes.update(a_state(before), update(duration_s=60), by())).expires == NOW + timedelta(minutes=1)
+    assert the_key(key_changes.update(a_state(before), update(duration_s=60), by())).expires == NOW + timedelta(
+        minutes=1
+    )
     assert the_key(key_changes.update(a_state(before), update(duration_s=None), by())).expires is None
 
 
@@ -152,7 +154,9 @@ def test_an_alias_of_another_key_is_not_taken_over() -> None:
         key_changes.update(a_state(*keys), update(key_alias="b"), by())
 
 
-@pytest.mark.parametrize("command", [update(), BlockKey(token="k-1"), UnblockKey(token="k-1"), DeleteKeys(tokens=("k-1",))])
+@pytest.mark.parametrize(
+    "command", [update(), BlockKey(token="k-1"), UnblockKey(token="k-1"), DeleteKeys(tokens=("k-1",))]
+)
 def test_what_is_not_there_is_not_changed(command: Any) -> None:
     decide = {UpdateKey: key_changes.update, BlockKey: key_changes.block, UnblockKey: key_changes.unblock}
     with pytest.raises(KeyNotFound):

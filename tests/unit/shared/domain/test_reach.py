@@ -14,7 +14,9 @@ from shared.domain.reach import (
 )
 from shared.domain.rights import MASTER, Ownership, Principal
 
-ANN = Principal(user_id="ann", role="internal_user", key_id="k", admin_of=frozenset(("t-1",)), member_of=frozenset(("t-1",)))
+ANN = Principal(
+    user_id="ann", role="internal_user", key_id="k", admin_of=frozenset(("t-1",)), member_of=frozenset(("t-1",))
+)
 
 
 def using(routes: tuple[str, ...] = (), models: tuple[str, ...] = ()) -> Principal:
@@ -71,7 +73,9 @@ def test_more_models_cannot(granted: tuple[str, ...], wanted: tuple[str, ...]) -
 
 def test_a_limited_key_of_a_proxy_admin_makes_limited_keys() -> None:
     with pytest.raises(BeyondOwnRights):
-        check_reach(Principal(user_id="root", role="proxy_admin", key_id="k", allowed_routes=("/key/generate",)), (), ())
+        check_reach(
+            Principal(user_id="root", role="proxy_admin", key_id="k", allowed_routes=("/key/generate",)), (), ()
+        )
 
 
 def test_only_proxy_admins_make_keys_for_others() -> None:

@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain import team_models
-from shared.domain.team_models import ALL_MODELS, NO_MODELS, internal_name, shown_models, to_list, with_added, with_removed
+from shared.domain.team_models import (
+    ALL_MODELS,
+    NO_MODELS,
+    internal_name,
+    shown_models,
+    to_list,
+    with_added,
+    with_removed,
+)
 
 _names = st.sampled_from(("gpt", "claude", "own", "other"))
 _lists = st.lists(_names, max_size=3, unique=True)

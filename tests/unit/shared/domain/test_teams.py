@@ -36,7 +36,9 @@ from shared.domain.teams import (
 )
 
 _NOW = datetime(2026, 1, 2, tzinfo=UTC)
-ANN = Principal(user_id="ann", role="internal_user", key_id="k", admin_of=frozenset(("a",)), member_of=frozenset(("a",)))
+ANN = Principal(
+    user_id="ann", role="internal_user", key_id="k", admin_of=frozenset(("a",)), member_of=frozenset(("a",))
+)
 
 
 def a_team(team_id: str = "a", **fields: Any) -> Team:
@@ -160,7 +162,9 @@ def test_what_is_not_there_cannot_be_changed(command: Any) -> None:
         decided({UpdateTeam: teams.update, BlockTeam: teams.block}.get(type(command), teams.delete_member), command)
 
 
-@pytest.mark.parametrize("fields", [{"settings": {"max_budget": 9}}, {"settings": {"rpm_limit": None}}, {"blocked": False}])
+@pytest.mark.parametrize(
+    "fields", [{"settings": {"max_budget": 9}}, {"settings": {"rpm_limit": None}}, {"blocked": False}]
+)
 def test_a_team_admin_does_not_move_the_bounds_of_the_team(fields: dict[str, Any]) -> None:
     before = a_team(blocked=True, settings={"rpm_limit": 5})
     command = UpdateTeam(team_id="a", **fields)
