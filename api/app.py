@@ -27,9 +27,13 @@ from api.routes import (
     models,
     task_control,
     tasks,
+    team_reads,
+    teams,
+    users,
     webhooks,
 )
 from api.submission import Submitter
+from api.teams import Teams
 from api.waiting import Waiting
 from shared.contract.config_file import parse
 from shared.domain.decision import Installation
@@ -55,6 +59,7 @@ class Services:
     waiting: Waiting
     submitter: Submitter
     catalogue: Catalogue
+    teams: Teams
     readiness: health.Readiness
 
 
@@ -69,6 +74,9 @@ def create_app(settings: Settings) -> Litestar:
             credentials.router,
             keys.router,
             key_reads.router,
+            users.router,
+            teams.router,
+            team_reads.router,
             tasks.router,
             task_control.router,
             audit.router,
@@ -121,6 +129,7 @@ def _services(settings: Settings) -> Services:
         waiting=waiting,
         submitter=submitter,
         catalogue=Catalogue(reads, keyring, config_file),
+        teams=Teams(reads),
         readiness=health.Readiness(reads, redis_client, config_file, settings.stall_after, version("pointsman")),
     )
 

@@ -42,6 +42,28 @@ from shared.contract.keys import (
 )
 from shared.contract.models import ModelChange, ModelHistory, ModelId, ModelIdToBlock, ModelPage, NewModel, Rollback
 from shared.contract.tasks import TaskFilter, TaskPage, TasksCancelled, TasksRetried, TaskView
+from shared.contract.teams import (
+    MemberChange,
+    MembersInBulk,
+    MembersToAdd,
+    MemberToDelete,
+    NewTeam,
+    OneTeam,
+    PermissionChange,
+    TeamChange,
+    TeamIds,
+    TeamModels,
+)
+from shared.contract.users import (
+    NewUser,
+    UserChange,
+    UserChanged,
+    UserInfo,
+    UserPage,
+    UserRow,
+    UserRowAlone,
+    UsersToDelete,
+)
 from shared.domain.problems import Problem
 
 Scalar = type[str] | type[int]
@@ -57,6 +79,7 @@ _TAGS = {
     "credentials": "Shared provider secrets by name.",
     "keys": "Virtual keys: who may do what, and for how long.",
     "users": "Who stands behind keys, and in which role.",
+    "teams": "Who works together, and which models they may call.",
     "tasks": "How far accepted changes have come.",
     "audit": "Who changed what, and when.",
     "webhooks": "How callbacks are signed.",
@@ -121,6 +144,34 @@ _COMPONENTS: Sequence[type[msgspec.Struct]] = (
     KeyPage,
     KeyAliases,
     KeysDeleted,
+    NewUser,
+    UserChange,
+    UsersToDelete,
+    UserRow,
+    UserRowAlone,
+    UserChanged,
+    UserInfo,
+    UserPage,
+    NewTeam,
+    TeamChange,
+    TeamIds,
+    OneTeam,
+    MembersToAdd,
+    MembersInBulk,
+    MemberChange,
+    MemberToDelete,
+    TeamModels,
+    PermissionChange,
+    shapes.TeamRow,
+    shapes.TeamUpdated,
+    shapes.TeamMembersAdded,
+    shapes.MemberUpdated,
+    shapes.TeamMemberDeleted,
+    shapes.TeamDeletion,
+    shapes.TeamInfo,
+    shapes.ListedTeam,
+    shapes.TeamPage,
+    shapes.TeamPermissions,
     TaskView,
     TaskPage,
     TaskFilter,
@@ -139,6 +190,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     shape: type[msgspec.Struct] | Scalar
     text: str
+    is_list: bool = False
+    """Whether it is a bare list of this shape."""
     headers: Mapping[str, str] = {}
     media_type: str = "application/json"
 
@@ -242,6 +295,8 @@ def _response(answer: Answer) -> OpenAPIResponse:
     text = Schema(type="string")  # pyright: ignore[reportArgumentType]
     scalar = _SCALARS.get(answer.shape)
     schema = Schema(type=scalar) if scalar else _ref(cast("type[msgspec.Struct]", answer.shape))  # pyright: ignore[reportArgumentType]
+    if answer.is_list:
+        schema = Schema(type="array", items=schema)  # pyright: ignore[reportArgumentType]
     return OpenAPIResponse(
         description=answer.text,
         headers={name: OpenAPIHeader(schema=text, description=of) for name, of in answer.headers.items()},

@@ -67,8 +67,27 @@ CATALOGUE: dict[str, ErrorKind] = {
     "precondition_failed": ErrorKind(
         412, "invalid_request_error", "The object has changed", "Read it again and use its new `ETag`."
     ),
-    "team_not_found": ErrorKind(
+    "unknown_team": ErrorKind(
         400, "invalid_request_error", "There is no such team", "Create the team first, or leave `team_id` out."
+    ),
+    "team_not_found": ErrorKind(404, "not_found_error", "There is no such team", "Check the id."),
+    "team_exists": ErrorKind(
+        409, "invalid_request_error", "The team exists already", "Change it instead, or choose another id."
+    ),
+    "already_member": ErrorKind(
+        400, "team_member_already_in_team", "The members are in the team already", "Nothing is left to do."
+    ),
+    "member_not_found": ErrorKind(
+        404, "not_found_error", "There is no such member", "Check the user id, or the e-mail address."
+    ),
+    "team_models_off": ErrorKind(
+        403,
+        "auth_error",
+        "Models of teams are switched off",
+        "Set `POINTSMAN_TEAM_MODELS=true`, or leave `team_id` out.",
+    ),
+    "admin_only": ErrorKind(
+        403, "auth_error", "This is for proxy admins", "Leave the field out, or ask a proxy admin."
     ),
     "unknown_credential": ErrorKind(
         400, "invalid_request_error", "There is no such credential", "Create it first with `POST /credentials`."

@@ -1,6 +1,6 @@
 """The values that all decisions share."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -90,3 +90,14 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     def is_change(self) -> bool:
         """False for what was so already: nothing is written and nobody is told."""
         return bool(self.objects)
+
+
+def together(decisions: Iterable[Decision], result: Document) -> Decision:
+    """Several meanings of one command, each decided on the state that the one before left."""
+    decisions = list(decisions)
+    return Decision(
+        objects={ref: state for one in decisions for ref, state in one.objects.items()},
+        changes=tuple(change for one in decisions for change in one.changes),
+        events=tuple(event for one in decisions for event in one.events),
+        result=result,
+    )

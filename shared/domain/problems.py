@@ -196,11 +196,57 @@ class UnknownTeam(Refusal):
 
 
 class TeamNotFound(Refusal):
+    """Worded so that every known client takes it as "gone" (contract 1.7)."""
+
     code = "team_not_found"
-    param = "model_info.team_id"
+    param = "team_id"
 
     def __init__(self, team_id: str) -> None:
-        super().__init__(f"Team id={team_id} does not exist in db")
+        super().__init__(f"Team not found, passed team_id={team_id}: it doesn't exist in db")
+
+
+class TeamExists(Refusal):
+    code = "team_exists"
+    param = "team_id"
+
+    def __init__(self, team_id: str) -> None:
+        super().__init__(f"A team with id={team_id} already exists.")
+
+
+class AlreadyMember(Refusal):
+    """Terraform's providers take these words for success (contract 7.3)."""
+
+    code = "already_member"
+    param = "member"
+
+    def __init__(self, who: str) -> None:
+        super().__init__(f"team_member_already_in_team: {who} is in the team already.")
+
+
+class MemberNotFound(Refusal):
+    code = "member_not_found"
+    param = "user_id"
+
+    def __init__(self, who: str) -> None:
+        super().__init__(f"User not found in team: {who}")
+
+
+class TeamModelsOff(Refusal):
+    code = "team_models_off"
+    param = "model_info.team_id"
+
+    def __init__(self) -> None:
+        super().__init__("Models of teams are switched off here.")
+
+
+class AdminOnly(Refusal):
+    """A part of a change that the sender could otherwise make."""
+
+    code = "admin_only"
+
+    def __init__(self, field: str) -> None:
+        super().__init__(f"{field}: only a proxy admin may set or change this")
+        self.param = field
 
 
 class UnknownCredential(Refusal):
