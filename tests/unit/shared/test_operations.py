@@ -121,5 +121,5 @@ def test_a_decision_changes_only_what_it_touches(name: str) -> None:
     assert {ObjectRef(change.object_type, change.object_id) for change in decision.changes} <= set(touched)
     assert decision.changes
     answered = operation.answer(decision.result)
-    named = ("model_id", "credential_name", "user_id", "token", "deleted_keys", "deleted_users")
+    named = ("model_id", "credential_name", "token", "deleted_users", "deleted_keys", "user_id")
     assert next(answered[field] for field in named if field in answered) in NAMES
