@@ -9,7 +9,7 @@ from shared.domain.access import OWNERSHIP
 from shared.domain.decision import ObjectRef, version_tag
 from shared.domain.rights import Ownership
 from shared.domain.tasks import ABSENT, Line, OpenTask
-from shared.store import credentials, models, tasks, teams
+from shared.store import credentials, keys, models, tasks, teams
 from shared.store.rows import AnyRow, fields_of
 
 
@@ -76,9 +76,18 @@ async def _stored_credentials(connection: AsyncConnection, names: list[str]) -> 
     return {row.credential_name: Line(is_stored=True) for row in found}
 
 
+async def _stored_keys(connection: AsyncConnection, tokens: list[str]) -> dict[str, Line]:
+    found = await connection.execute(keys.known_tokens(tokens))
+    return {
+        row.token: Line(is_stored=True, etag=version_tag(fields_of(row)), ownership=OWNERSHIP["key"](row))
+        for row in found
+    }
+
+
 # A row for each type of object that has lines: what is stored of these ids.
 _STORED: dict[str, Callable[[AsyncConnection, list[str]], Awaitable[dict[str, Line]]]] = {
     "model": _stored_models,
     "credential": _stored_credentials,
     "team": _stored_teams,
+    "key": _stored_keys,
 }

@@ -28,6 +28,18 @@ from api import shapes
 from shared.contract.audit import AuditEntryView, AuditPage
 from shared.contract.credentials import CredentialChange, CredentialList, CredentialView, NewCredential
 from shared.contract.errors import CATALOGUE, CONTENT_TYPE, body
+from shared.contract.keys import (
+    KeyAliases,
+    KeyChange,
+    KeyInfo,
+    KeyNamed,
+    KeyPage,
+    KeyRegeneration,
+    KeyRow,
+    KeysDeleted,
+    KeysToDelete,
+    NewKey,
+)
 from shared.contract.models import ModelChange, ModelHistory, ModelId, ModelIdToBlock, ModelPage, NewModel, Rollback
 from shared.contract.tasks import TaskFilter, TaskPage, TasksCancelled, TasksRetried, TaskView
 from shared.contract.teams import (
@@ -56,6 +68,8 @@ _TAGS = {
     "models": "Deployments, in LiteLLM's shapes.",
     "credentials": "Shared provider secrets by name.",
     "teams": "Who works together, and which models they may call.",
+    "keys": "Virtual keys: who may do what, and for how long.",
+    "users": "Who stands behind keys, and in which role.",
     "tasks": "How far accepted changes have come.",
     "audit": "Who changed what, and when.",
     "webhooks": "How callbacks are signed.",
@@ -130,6 +144,16 @@ _COMPONENTS: Sequence[type[msgspec.Struct]] = (
     shapes.ListedTeam,
     shapes.TeamPage,
     shapes.TeamPermissions,
+    NewKey,
+    KeyChange,
+    KeyRegeneration,
+    KeysToDelete,
+    KeyNamed,
+    KeyRow,
+    KeyInfo,
+    KeyPage,
+    KeyAliases,
+    KeysDeleted,
     TaskView,
     TaskPage,
     TaskFilter,

@@ -13,6 +13,7 @@ from api.headers import Preference, idempotency_key, origin, preference
 from api.presentation import instant, result_etag, task_result, task_view
 from api.reads import Reads
 from api.responses import JsonAnswer
+from api.shown_once import REPLAYED
 from api.waiting import Waiting
 from shared.contract.tasks import TaskView, WebhookView
 from shared.domain.acceptance import Submission
@@ -98,7 +99,7 @@ class Submitter:
                     await watch.ended(wait_s)
         headers = _headers(task_id, preferred)
         if task_id != own_id:
-            headers["Idempotency-Replayed"] = "true"
+            headers[REPLAYED] = "true"
         elif wait_s <= 0:
             return _accepted(_fresh(accepting.row, request.headers.get("webhook-url")), headers)
         return await self._answer(request, await self._stored(task_id, own_id, wait_s), headers, is_waited=wait_s > 0)

@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 
 from shared.contract import credentials as credential_contract
+from shared.contract import keys as key_contract
 from shared.contract import models as model_contract
 from shared.contract import teams as team_contract
-from shared.domain import access, credentials, models, teams
+from shared.domain import access, credentials, key_changes, keys, models, teams
 from shared.domain.access import OWNERSHIP
 from shared.domain.decision import Context, Decision, ObjectRef, State
 from shared.domain.rights import OPEN, Ownership
@@ -22,6 +23,7 @@ Command = (
     | teams.CreateTeam
     | teams.ChangeOfOne
     | teams.DeleteTeams
+    | keys.Command
 )
 """Any command; a tagged union, so that a queued row can always be read."""
 
@@ -178,6 +180,63 @@ OPERATIONS: dict[str, Operation] = {
         check=teams.check_delete,
         decide=teams.delete,
         answer=team_contract.deletion,
+    ),
+    "key.create": Operation(
+        object_type=keys.OBJECT_TYPE,
+        command=keys.CreateKey,
+        touched=keys.touched,
+        check=key_changes.check_create,
+        decide=key_changes.create,
+        answer=key_contract.row,
+        needed=keys.needed,
+        named=keys.named,
+    ),
+    "key.update": Operation(
+        object_type=keys.OBJECT_TYPE,
+        command=keys.UpdateKey,
+        touched=keys.touched,
+        check=key_changes.check_change,
+        decide=key_changes.update,
+        answer=key_contract.row,
+        needed=keys.needed,
+        named=keys.named,
+    ),
+    "key.regenerate": Operation(
+        object_type=keys.OBJECT_TYPE,
+        command=keys.RegenerateKey,
+        touched=keys.touched,
+        check=key_changes.check_change,
+        decide=key_changes.regenerate,
+        answer=key_contract.row,
+        needed=keys.needed,
+        named=keys.named,
+        changed=keys.changed,
+    ),
+    "key.block": Operation(
+        object_type=keys.OBJECT_TYPE,
+        command=keys.BlockKey,
+        touched=keys.touched,
+        check=key_changes.check_change,
+        decide=key_changes.block,
+        answer=key_contract.row,
+    ),
+    "key.unblock": Operation(
+        object_type=keys.OBJECT_TYPE,
+        command=keys.UnblockKey,
+        touched=keys.touched,
+        check=key_changes.check_change,
+        decide=key_changes.unblock,
+        answer=key_contract.row,
+    ),
+    "key.delete": Operation(
+        object_type=keys.OBJECT_TYPE,
+        command=keys.DeleteKeys,
+        touched=keys.touched,
+        check=key_changes.check_delete,
+        decide=key_changes.delete,
+        answer=key_contract.deletion,
+        needed=keys.needed,
+        changed=keys.changed,
     ),
 }
 

@@ -67,18 +67,6 @@ def _load_team_names(connection: Connection, objects: Objects, _own: set[ObjectR
     objects.update({team_models.names_ref(team_id): found for team_id, found in names.items()})
 
 
-def _load_keys(connection: Connection, objects: Objects, own: set[ObjectRef]) -> None:
-    """Those that are named, and those of teams that go, or that somebody leaves."""
-    team_ids = _ids(objects, team_models.BELONGINGS_TYPE) + _ids(objects, team_models.KEYS_TYPE)
-    if team_ids:
-        own = own.union(key_domain.ref(row.token) for row in connection.execute(keys.of_teams(team_ids)))
-    tokens = sorted({*_ids(objects, key_domain.OBJECT_TYPE), *_ids(own, key_domain.OBJECT_TYPE)})
-    if tokens:
-        to_change = any(ref.object_type == key_domain.OBJECT_TYPE for ref in own)
-        for row in connection.execute(keys.by_tokens_locked(tokens, to_change=to_change)):
-            objects[key_domain.ref(row.token)] = keys.from_row(row)
-
-
 def _load_revisions(connection: Connection, objects: Objects, _own: set[ObjectRef]) -> None:
     """Also names the credentials of earlier versions, since a rollback needs them."""
     wanted = [_model_id_and_version(object_id) for object_id in _ids(objects, REVISION_TYPE)]
@@ -112,6 +100,30 @@ def _load_credential_users(connection: Connection, objects: Objects, _own: set[O
     for row in connection.execute(credentials.users(names)):
         users[row.credential_name].add(row.model_id)
     objects.update({credential_domain.users_ref(name): frozenset(users[name]) for name in names})
+
+
+def _load_keys(connection: Connection, objects: Objects, own: set[ObjectRef]) -> None:
+    """Those that are named, and those of teams that go, or that somebody leaves."""
+    team_ids = _ids(objects, team_models.BELONGINGS_TYPE) + _ids(objects, team_models.KEYS_TYPE)
+    if team_ids:
+        own = own.union(key_domain.ref(row.token) for row in connection.execute(keys.of_teams(team_ids)))
+    tokens = sorted({*_ids(objects, key_domain.OBJECT_TYPE), *_ids(own, key_domain.OBJECT_TYPE)})
+    if tokens:
+        to_change = any(ref.object_type == key_domain.OBJECT_TYPE for ref in own)
+        for row in connection.execute(keys.by_tokens_locked(tokens, to_change=to_change)):
+            objects[key_domain.ref(row.token)] = keys.from_row(row)
+
+
+def _load_key_aliases(connection: Connection, objects: Objects, _own: set[ObjectRef]) -> None:
+    """The alias is locked before it is looked for: two batches must not both find that it is free."""
+    aliases = sorted(_ids(objects, key_domain.ALIAS_TYPE))
+    if not aliases:
+        return
+    connection.execute(keys.lock_names([key_domain.alias_ref(alias).line for alias in aliases]))
+    holders: defaultdict[str, set[str]] = defaultdict(set)
+    for row in connection.execute(keys.with_aliases(aliases)):
+        holders[row.key_alias].add(row.token)
+    objects.update({key_domain.alias_ref(alias): frozenset(holders[alias]) for alias in aliases})
 
 
 def _save_models(connection: Connection, batch: Batch, head_revision: int) -> None:
@@ -174,5 +186,7 @@ _LOADERS = (
     _load_credentials,
     _load_credential_users,
     _load_keys,
+    # Names that are locked by themselves come last.
+    _load_key_aliases,
 )
 _SAVERS = (_save_teams, _save_models, _save_credentials, _save_keys)

@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 from shared.contract.durations import duration_s
 from shared.contract.open_bodies import Open, decode_open
 from shared.domain import key_text
-from shared.domain.keys import CreateKey, DeleteKeys, Key, KeyFields, RegenerateKey
+from shared.domain.keys import CreateKey, DeleteKeys, Key, KeyFields, RegenerateKey, document
 from shared.domain.problems import FieldError, InvalidRequest
 from shared.domain.rights import USERLESS_PREFIX
 
@@ -281,6 +281,11 @@ def row(stored: Mapping[str, Any]) -> Document:
     return {"key": shown["token"], **shown, "token_id": shown["token"]}
 
 
+def deletion(document: Mapping[str, Any]) -> Document:
+    """What ``/key/delete`` answers."""
+    return {"deleted_keys": document["deleted_keys"]}
+
+
 def shown_key(stored: Mapping[str, Any]) -> Document:
     """The stored document as LiteLLM shows a row: what was sent, and what is unset as LiteLLM names it."""
     own = {name: value for name, value in stored.items() if name not in ("settings", "previous_token")}
@@ -289,7 +294,7 @@ def shown_key(stored: Mapping[str, Any]) -> Document:
 
 def info(key: Key, last_used_at: datetime | None, now: datetime) -> Document:
     """What ``/key/info`` says of a key."""
-    shown = shown_key(msgspec.to_builtins(key))
+    shown = shown_key(document(key))
     del shown["token"]
     last_used = None if last_used_at is None else msgspec.to_builtins(last_used_at)
     return {**shown, "last_used_at": last_used, "last_active": last_used, "status": status(key, now)}

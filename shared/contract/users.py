@@ -17,7 +17,7 @@ from shared.contract.open_bodies import Open, decode_open
 from shared.domain import keys
 from shared.domain.problems import FieldError, InvalidRequest
 from shared.domain.rights import MASTER_USER_ID, USERLESS_PREFIX, Role
-from shared.domain.users import CreateUser, DeleteUsers, UpdateUser, User
+from shared.domain.users import CreateUser, DeleteUsers, UpdateUser, User, document
 
 DEFAULT_ROLE: Role = "internal_user"
 Id = Annotated[str, Meta(min_length=1, max_length=255)]
@@ -231,7 +231,7 @@ def shown_user(stored: Mapping[str, Any], teams: Iterable[str] | None = None) ->
 
 
 def info(user: User, teams: Iterable[str]) -> Document:
-    return shown_user(msgspec.to_builtins(user), teams)
+    return shown_user(document(user), teams)
 
 
 def master(now: datetime) -> User:

@@ -54,9 +54,13 @@ def check_new(command: CreateKey, context: Context) -> None:
 
 
 def check_change(command: ChangeOfOne, lines: Lines, _context: Context) -> None:
-    """Raises KeyNotFound, UnknownTeam."""
-    if not lines[ref(command.token)].will_exist():
+    """Raises KeyNotFound, PreconditionFailed, UnknownTeam."""
+    line = lines[ref(command.token)]
+    if not line.will_exist():
         raise KeyNotFound
+    # What waits will give the key a tag that nobody knows yet: then it is for the decision to compare.
+    if not line.waiting and command.if_match not in (None, "*", line.etag):
+        raise PreconditionFailed
     if isinstance(command, UpdateKey | RegenerateKey):
         _check_team(command.fields.team_id, lines)
 

@@ -192,4 +192,5 @@ def _given(command: Command) -> CreateKey | KeyFields | None:
 
 def document(key: Key) -> Document:
     """The key as JSON would carry it."""
-    return msgspec.to_builtins(key)
+    lists = {"models": list(key.models), "allowed_routes": list(key.allowed_routes)}
+    return {**msgspec.to_builtins(key), **lists}

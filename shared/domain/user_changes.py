@@ -41,9 +41,13 @@ def check_create(command: CreateUser, lines: Lines, context: Context) -> None:
 
 
 def check_update(command: UpdateUser, lines: Lines, _context: Context) -> None:
-    """Raises UserNotFound."""
-    if not lines[ref(command.user_id)].will_exist():
+    """Raises UserNotFound, PreconditionFailed."""
+    line = lines[ref(command.user_id)]
+    if not line.will_exist():
         raise UserNotFound(command.user_id)
+    # What waits will give the user a tag that nobody knows yet: then it is for the decision to compare.
+    if not line.waiting and command.if_match not in (None, "*", line.etag):
+        raise PreconditionFailed
 
 
 def check_delete(command: DeleteUsers, lines: Lines, _context: Context) -> None:

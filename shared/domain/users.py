@@ -120,4 +120,4 @@ def named(command: CreateUser) -> tuple[Ownership, ...]:
 
 def document(user: User) -> Document:
     """The user as JSON would carry it."""
-    return msgspec.to_builtins(user)
+    return {**msgspec.to_builtins(user), "models": list(user.models)}

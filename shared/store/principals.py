@@ -30,6 +30,8 @@ def by_tokens() -> Selection:
             func.coalesce(own_team.c.blocked, False).label("is_team_blocked"),
             api_key.c.expires,
             api_key.c.revoke_at,
+            api_key.c.allowed_routes,
+            api_key.c.models,
             _memberships().label("memberships"),
         )
         .outerjoin(user, user.c.user_id == api_key.c.user_id)
@@ -60,6 +62,8 @@ def _standing(row: AnyRow, token: str) -> Standing:
         is_team_blocked=row.is_team_blocked,
         expires=row.expires,
         revoke_at=row.revoke_at,
+        allowed_routes=tuple(row.allowed_routes),
+        models=tuple(row.models),
         memberships=row.memberships or {},
     )
 

@@ -21,7 +21,8 @@ def a_standing(token: str = "k", **fields: Any) -> Standing:
 
 def a_key(**fields: Any) -> SimpleNamespace:
     given = {"user_id": "ann", "team_id": None, "blocked": False, "expires": None}
-    return SimpleNamespace(**(given | {"previous_token": None, "revoke_at": None} | fields))
+    unlimited = {"allowed_routes": (), "models": ()}
+    return SimpleNamespace(**(given | unlimited | {"previous_token": None, "revoke_at": None} | fields))
 
 
 def a_team(*members: tuple[str, str], blocked: bool = False) -> SimpleNamespace:
@@ -85,6 +86,7 @@ TEAM, USER, KEY = ObjectRef("team", "t"), ObjectRef("user", "ann"), ObjectRef("k
         ({USER: SimpleNamespace(role="proxy_admin")}, {"role": "proxy_admin"}),
         ({USER: None}, {"role": None}),
         ({KEY: a_key(blocked=True)}, {"blocked": True}),
+        ({KEY: a_key(user_id="bob")}, {"user_id": "bob", "role": None, "memberships": {}}),
     ],
 )
 def test_within_a_batch_rights_follow_its_changes(state: dict[ObjectRef, Any], expected: dict[str, Any]) -> None:
