@@ -3,9 +3,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from shared.domain import credentials, models
+from shared.domain import credentials, models, team_models, teams
 from shared.domain.credentials import CreateCredential, DeleteCredential, UpdateCredential
 from shared.domain.decision import Context, ObjectRef
+from shared.domain.members import Member
 from shared.domain.models import BlockModel, CreateModel, DeleteModel, RollbackModel, UnblockModel, UpdateModel
 from shared.domain.rights import MASTER
 from shared.domain.tasks import Line
@@ -24,6 +25,16 @@ COMMANDS: dict[str, Any] = {
     ),
     "credential.update": UpdateCredential(credential_name="c-1", set_values={"api_key": "y"}),
     "credential.delete": DeleteCredential(credential_name="c-1"),
+    "team.create": teams.CreateTeam(team_id="t-1", models=("gpt",)),
+    "team.update": teams.UpdateTeam(team_id="t-1", team_alias="A", settings={"rpm_limit": None}, if_match="*"),
+    "team.delete": teams.DeleteTeams(team_ids=("t-1",)),
+    "team.block": teams.BlockTeam(team_id="t-1"),
+    "team.unblock": teams.UnblockTeam(team_id="t-1"),
+    "team.member_add": teams.AddMembers(team_id="t-1", members=(Member(user_id="ann", role="admin"),)),
+    "team.member_update": teams.UpdateMember(team_id="t-1", user_id="default_user_id", role="user"),
+    "team.member_delete": teams.DeleteMember(team_id="t-1", user_id="default_user_id"),
+    "team.model_add": teams.AddTeamModels(team_id="t-1", models=("claude",)),
+    "team.model_delete": teams.DeleteTeamModels(team_id="t-1", models=("gpt",)),
 }
 
 
@@ -32,6 +43,8 @@ def the_state_before(name: str) -> dict[ObjectRef, Any]:
     if name == "model.create":
         return {models.ref("m-1"): None}
     context = Context(now=now(), principal=MASTER, task_id="t")
+    if name.startswith("team."):
+        return the_team_before(name, context)
     if name.startswith("credential."):
         where = credentials.ref("c-1")
         if name == "credential.create":
@@ -41,6 +54,19 @@ def the_state_before(name: str) -> dict[ObjectRef, Any]:
     created = models.create({models.ref("m-1"): None}, COMMANDS["model.create"], context).objects[models.ref("m-1")]
     changed = msgspec.structs.replace(created, model_name="other", blocked=name == "model.unblock", version=2)
     return {models.ref("m-1"): changed, models.revision_ref("m-1", 1): created}
+
+
+def the_team_before(name: str, context: Context) -> dict[ObjectRef, Any]:
+    where = teams.ref("t-1")
+    lists = {
+        team_models.names_ref("t-1"): {},
+        team_models.keys_ref("t-1"): None,
+        team_models.belongings_ref("t-1"): None,
+    }
+    if name == "team.create":
+        return {where: None, **lists}
+    created = teams.create({where: None, **lists}, COMMANDS["team.create"], context).objects[where]
+    return {where: msgspec.structs.replace(created, blocked=name == "team.unblock"), **lists}
 
 
 def test_every_operation_has_a_command_here() -> None:
@@ -77,4 +103,6 @@ def test_a_decision_changes_only_what_it_touches(name: str) -> None:
     assert {ObjectRef(change.object_type, change.object_id) for change in decision.changes} <= set(touched)
     assert decision.changes
     answered = operation.answer(decision.result)
-    assert answered.get("model_id", answered.get("credential_name")) in ("m-1", "c-1")
+    assert {"m-1", "c-1", "t-1"}.intersection(
+        answered.get(field) for field in ("model_id", "credential_name", "team_id")
+    ) or answered["deleted_teams"] == ["t-1"]
