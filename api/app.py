@@ -29,6 +29,7 @@ from api.routes import (
     tasks,
     team_reads,
     teams,
+    users,
     webhooks,
 )
 from api.submission import Submitter
@@ -71,10 +72,11 @@ def create_app(settings: Settings) -> Litestar:
             models.router,
             model_reads.router,
             credentials.router,
-            teams.router,
-            team_reads.router,
             keys.router,
             key_reads.router,
+            users.router,
+            teams.router,
+            team_reads.router,
             tasks.router,
             task_control.router,
             audit.router,

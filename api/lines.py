@@ -9,7 +9,7 @@ from shared.domain.access import OWNERSHIP
 from shared.domain.decision import ObjectRef, version_tag
 from shared.domain.rights import Ownership
 from shared.domain.tasks import ABSENT, Line, OpenTask
-from shared.store import credentials, keys, models, tasks, teams
+from shared.store import credentials, keys, models, tasks, teams, users
 from shared.store.rows import AnyRow, fields_of
 
 
@@ -84,10 +84,19 @@ async def _stored_keys(connection: AsyncConnection, tokens: list[str]) -> dict[s
     }
 
 
+async def _stored_users(connection: AsyncConnection, user_ids: list[str]) -> dict[str, Line]:
+    found = await connection.execute(users.known_ids(user_ids))
+    return {
+        row.user_id: Line(is_stored=True, etag=version_tag(fields_of(row)), ownership=OWNERSHIP["user"](row))
+        for row in found
+    }
+
+
 # A row for each type of object that has lines: what is stored of these ids.
 _STORED: dict[str, Callable[[AsyncConnection, list[str]], Awaitable[dict[str, Line]]]] = {
     "model": _stored_models,
     "credential": _stored_credentials,
-    "team": _stored_teams,
     "key": _stored_keys,
+    "user": _stored_users,
+    "team": _stored_teams,
 }

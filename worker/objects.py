@@ -9,9 +9,10 @@ from sqlalchemy import Connection
 from shared.domain import credentials as credential_domain
 from shared.domain import keys as key_domain
 from shared.domain import team_models
+from shared.domain import users as user_domain
 from shared.domain.decision import ObjectRef
 from shared.domain.models import OBJECT_TYPE, REVISION_TYPE, Model, revision_ref
-from shared.store import credentials, keys, models, teams
+from shared.store import credentials, keys, models, teams, users
 from shared.store.rows import packed
 from worker.batch import Batch, Objects
 
@@ -33,6 +34,17 @@ def save(connection: Connection, batch: Batch, head_revision: int) -> None:
 
 def _ids(objects: Iterable[ObjectRef], object_type: str) -> list[str]:
     return [ref.object_id for ref in objects if ref.object_type == object_type]
+
+
+def _name_belongings_of_users(connection: Connection, objects: Objects, own: set[ObjectRef]) -> None:
+    """What goes with users that go. Whoever gives them more waits, or is waited for, in the users' lines."""
+    user_ids = _ids(objects, user_domain.BELONGINGS_TYPE)
+    if not user_ids:
+        return
+    found = [team_models.team_ref(row.team_id) for row in connection.execute(users.memberships(user_ids))]
+    found += [key_domain.ref(row.token) for row in connection.execute(keys.of_users(user_ids))]
+    own.update(found)
+    objects.update(dict.fromkeys(found))
 
 
 def _load_teams(connection: Connection, objects: Objects, own: set[ObjectRef]) -> None:
@@ -65,6 +77,41 @@ def _load_team_names(connection: Connection, objects: Objects, _own: set[ObjectR
     for row in connection.execute(teams.own_names(team_ids)):
         names[row.team_id][row.model_id] = row.public_name
     objects.update({team_models.names_ref(team_id): found for team_id, found in names.items()})
+
+
+def _load_keys(connection: Connection, objects: Objects, own: set[ObjectRef]) -> None:
+    """Those that are named, and those of teams that go, or that somebody leaves."""
+    team_ids = _ids(objects, team_models.BELONGINGS_TYPE) + _ids(objects, team_models.KEYS_TYPE)
+    if team_ids:
+        own = own.union(key_domain.ref(row.token) for row in connection.execute(keys.of_teams(team_ids)))
+    tokens = sorted({*_ids(objects, key_domain.OBJECT_TYPE), *_ids(own, key_domain.OBJECT_TYPE)})
+    if tokens:
+        to_change = any(ref.object_type == key_domain.OBJECT_TYPE for ref in own)
+        for row in connection.execute(keys.by_tokens_locked(tokens, to_change=to_change)):
+            objects[key_domain.ref(row.token)] = keys.from_row(row)
+
+
+def _load_users(connection: Connection, objects: Objects, own: set[ObjectRef]) -> None:
+    user_ids = sorted(_ids(objects, user_domain.OBJECT_TYPE))
+    if user_ids:
+        to_change = any(ref.object_type == user_domain.OBJECT_TYPE for ref in own)
+        for row in connection.execute(users.by_ids_locked(user_ids, to_change=to_change)):
+            objects[user_domain.ref(row.user_id)] = users.from_row(row)
+
+
+def _load_holders_of_names(connection: Connection, objects: Objects, _own: set[ObjectRef]) -> None:
+    """Names are locked before they are looked for: two batches must not both find that one is free."""
+    aliases, emails = _ids(objects, key_domain.ALIAS_TYPE), _ids(objects, user_domain.EMAIL_TYPE)
+    if not aliases and not emails:
+        return
+    names = [*map(key_domain.alias_ref, aliases), *map(user_domain.email_ref, emails)]
+    connection.execute(keys.lock_names([name.line for name in names]))
+    holders: dict[ObjectRef, set[str]] = {name: set() for name in names}
+    for row in connection.execute(keys.with_aliases(aliases)) if aliases else ():
+        holders[key_domain.alias_ref(row.key_alias)].add(row.token)
+    for row in connection.execute(users.with_emails(emails)) if emails else ():
+        holders[user_domain.email_ref(row.email)].add(row.user_id)
+    objects.update({name: frozenset(found) for name, found in holders.items()})
 
 
 def _load_revisions(connection: Connection, objects: Objects, _own: set[ObjectRef]) -> None:
@@ -102,30 +149,6 @@ def _load_credential_users(connection: Connection, objects: Objects, _own: set[O
     objects.update({credential_domain.users_ref(name): frozenset(users[name]) for name in names})
 
 
-def _load_keys(connection: Connection, objects: Objects, own: set[ObjectRef]) -> None:
-    """Those that are named, and those of teams that go, or that somebody leaves."""
-    team_ids = _ids(objects, team_models.BELONGINGS_TYPE) + _ids(objects, team_models.KEYS_TYPE)
-    if team_ids:
-        own = own.union(key_domain.ref(row.token) for row in connection.execute(keys.of_teams(team_ids)))
-    tokens = sorted({*_ids(objects, key_domain.OBJECT_TYPE), *_ids(own, key_domain.OBJECT_TYPE)})
-    if tokens:
-        to_change = any(ref.object_type == key_domain.OBJECT_TYPE for ref in own)
-        for row in connection.execute(keys.by_tokens_locked(tokens, to_change=to_change)):
-            objects[key_domain.ref(row.token)] = keys.from_row(row)
-
-
-def _load_key_aliases(connection: Connection, objects: Objects, _own: set[ObjectRef]) -> None:
-    """The alias is locked before it is looked for: two batches must not both find that it is free."""
-    aliases = sorted(_ids(objects, key_domain.ALIAS_TYPE))
-    if not aliases:
-        return
-    connection.execute(keys.lock_names([key_domain.alias_ref(alias).line for alias in aliases]))
-    holders: defaultdict[str, set[str]] = defaultdict(set)
-    for row in connection.execute(keys.with_aliases(aliases)):
-        holders[row.key_alias].add(row.token)
-    objects.update({key_domain.alias_ref(alias): frozenset(holders[alias]) for alias in aliases})
-
-
 def _save_models(connection: Connection, batch: Batch, head_revision: int) -> None:
     changed = batch.changed_of(OBJECT_TYPE)
     kept = [models.at_revision(model, head_revision + order) for model, order in changed.values() if model is not None]
@@ -159,6 +182,16 @@ def _save_keys(connection: Connection, batch: Batch, head_revision: int) -> None
         connection.execute(keys.save(), packed(kept))
 
 
+def _save_users(connection: Connection, batch: Batch, head_revision: int) -> None:
+    changed = batch.changed_of(user_domain.OBJECT_TYPE)
+    kept = [users.at_revision(state, head_revision + order) for state, order in changed.values() if state]
+    removed = [user_id for user_id, (state, _) in changed.items() if state is None]
+    if kept:
+        connection.execute(users.save(), packed(kept))
+    if removed:
+        connection.execute(users.remove(removed))
+
+
 def _save_credentials(connection: Connection, batch: Batch, head_revision: int) -> None:
     changed = batch.changed_of(credential_domain.OBJECT_TYPE)
     kept = [credentials.at_revision(state, head_revision + order) for state, order in changed.values() if state]
@@ -179,6 +212,7 @@ def _model_id_and_version(object_id: str) -> tuple[str, int]:
 # and fills in their states; ``own`` are those to be locked against everybody, the others only against change. Lists
 # come after what they are lists of, and may add the objects they name.
 _LOADERS = (
+    _name_belongings_of_users,
     _load_teams,
     _load_models,
     _load_team_names,
@@ -186,7 +220,7 @@ _LOADERS = (
     _load_credentials,
     _load_credential_users,
     _load_keys,
-    # Names that are locked by themselves come last.
-    _load_key_aliases,
+    _load_users,
+    _load_holders_of_names,
 )
-_SAVERS = (_save_teams, _save_models, _save_credentials, _save_keys)
+_SAVERS = (_save_teams, _save_models, _save_credentials, _save_keys, _save_users)

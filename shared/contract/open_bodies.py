@@ -1,7 +1,7 @@
 """Bodies of which only some fields are interpreted; the others are kept and shown as they were sent."""
 
 from collections.abc import Set as AbstractSet
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -33,6 +33,6 @@ def decode_open(body: bytes, shape: type[T], dropped: AbstractSet[str]) -> Open[
         errors.extend(unstorable(value, name))
     if errors:
         raise InvalidRequest(*errors)
-    known = cast("tuple[str, ...]", shape.__struct_fields__)
+    known = shape.__struct_fields__
     others = {name: value for name, value in document.items() if name not in known and name not in dropped}
     return Open(named, others)

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from shared.domain.decision import Change, Context, Decision, Document, Event, ObjectRef, State, version_tag
+from shared.domain.decision import Change, Context, Decision, Document, Event, ObjectRef, State, together, version_tag
 from shared.domain.keys import (
     OBJECT_TYPE,
     BlockKey,
@@ -149,12 +149,7 @@ def unblock(state: State, command: UnblockKey, context: Context) -> Decision:
 def delete(state: State, command: DeleteKeys, context: Context) -> Decision:
     """Raises KeyNotFound."""
     gone = [removed(_named(state, token), state, context) for token in dict.fromkeys(command.tokens)]
-    return Decision(
-        objects={ref: value for one in gone for ref, value in one.objects.items()},
-        changes=tuple(change for one in gone for change in one.changes),
-        events=tuple(event for one in gone for event in one.events),
-        result={"deleted_keys": list(dict.fromkeys(command.tokens))},
-    )
+    return together(gone, {"deleted_keys": list(dict.fromkeys(command.tokens))})
 
 
 def removed(key: Key, state: State, context: Context) -> Decision:

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET
 
 from shared.domain import key_changes, keys, teams
-from shared.domain.decision import Change, Context, Decision, Document, Event, ObjectRef, State, version_tag
+from shared.domain.decision import Change, Context, Decision, Document, Event, ObjectRef, State, together, version_tag
 from shared.domain.keys import Key
 from shared.domain.members import Member
 from shared.domain.members import user_ids as member_ids
@@ -84,7 +84,7 @@ def create(state: State, command: CreateUser, context: Context) -> Decision:
         made.append(key_changes.create(state, command.key, context))
     made += [_joined(user, team_id, state, context) for team_id in _teams_to_join(command, state)]
     key = made[1].result if command.key is not None else None
-    return _together(made, {**document(user), "teams": list(command.team_ids), "key": key})
+    return together(made, {**document(user), "teams": list(command.team_ids), "key": key})
 
 
 def update(state: State, command: UpdateUser, context: Context) -> Decision:
@@ -116,7 +116,7 @@ def delete(state: State, command: DeleteUsers, context: Context) -> Decision:
     for decision in _deletions(user_ids, ChainMap(left, dict(state)), context):
         left.update(decision.objects)
         gone.append(decision)
-    return _together(
+    return together(
         gone,
         {
             "deleted_users": list(user_ids),
@@ -158,15 +158,6 @@ def _teams_to_join(command: CreateUser, state: State) -> list[str]:
 
 def _joined(user: User, team_id: str, state: State, context: Context) -> Decision:
     return teams.add_members(state, AddMembers(team_id=team_id, members=(Member(user_id=user.user_id),)), context)
-
-
-def _together(decisions: list[Decision], result: Document) -> Decision:
-    return Decision(
-        objects={at: value for one in decisions for at, value in one.objects.items()},
-        changes=tuple(change for one in decisions for change in one.changes),
-        events=tuple(event for one in decisions for event in one.events),
-        result=result,
-    )
 
 
 def _decided(action: str, before: User | None, after: User | None, state: State, context: Context) -> Decision:

@@ -3,13 +3,24 @@ from typing import Any
 import msgspec
 import pytest
 
-from shared.domain import credentials, models, team_models, teams
+from shared.domain import credentials, keys, models, team_models, teams, users
 from shared.domain.credentials import CreateCredential, DeleteCredential, UpdateCredential
 from shared.domain.decision import Context, ObjectRef
+from shared.domain.keys import (
+    BlockKey,
+    CreateKey,
+    DeleteKeys,
+    Key,
+    KeyFields,
+    RegenerateKey,
+    UnblockKey,
+    UpdateKey,
+)
 from shared.domain.members import Member
 from shared.domain.models import BlockModel, CreateModel, DeleteModel, RollbackModel, UnblockModel, UpdateModel
 from shared.domain.rights import MASTER
 from shared.domain.tasks import Line
+from shared.domain.users import CreateUser, DeleteUsers, UpdateUser, User
 from shared.operations import OPERATIONS, command_from
 from shared.runtime.clock import now
 
@@ -35,7 +46,26 @@ COMMANDS: dict[str, Any] = {
     "team.member_delete": teams.DeleteMember(team_id="t-1", user_id="default_user_id"),
     "team.model_add": teams.AddTeamModels(team_id="t-1", models=("claude",)),
     "team.model_delete": teams.DeleteTeamModels(team_id="t-1", models=("gpt",)),
+    "key.create": CreateKey(token="k-1", key_name="sk-...abcd", models=("gpt-4o",), settings={"rpm_limit": 5}),
+    "key.update": UpdateKey(token="k-1", fields=KeyFields(blocked=True, duration_s=None), if_match="*"),
+    "key.regenerate": RegenerateKey(token="k-1", new_token="k-2", new_key_name="sk-...wxyz", grace_s=60),
+    "key.block": BlockKey(token="k-1"),
+    "key.unblock": UnblockKey(token="k-1"),
+    "key.delete": DeleteKeys(tokens=("k-1",)),
+    "user.create": CreateUser(user_id="u-1", role="internal_user", key=CreateKey(token="k-1", key_name="sk-...abcd")),
+    "user.update": UpdateUser(user_id="u-1", role="proxy_admin"),
+    "user.delete": DeleteUsers(user_ids=("u-1",)),
 }
+_STAMPS: dict[str, Any] = {
+    "version": 1,
+    "created_at": now(),
+    "created_by": "ann",
+    "updated_at": now(),
+    "updated_by": "ann",
+}
+
+
+NAMES: tuple[Any, ...] = ("m-1", "c-1", "u-1", "k-1", "k-2", "t-1", ["k-1"], ["u-1"], ["t-1"])
 
 
 def the_state_before(name: str) -> dict[ObjectRef, Any]:
@@ -45,6 +75,8 @@ def the_state_before(name: str) -> dict[ObjectRef, Any]:
     context = Context(now=now(), principal=MASTER, task_id="t")
     if name.startswith("team."):
         return the_team_before(name, context)
+    if name.startswith(("key.", "user.")):
+        return the_key_and_user_before(name)
     if name.startswith("credential."):
         where = credentials.ref("c-1")
         if name == "credential.create":
@@ -67,6 +99,18 @@ def the_team_before(name: str, context: Context) -> dict[ObjectRef, Any]:
         return {where: None, **lists}
     created = teams.create({where: None, **lists}, COMMANDS["team.create"], context).objects[where]
     return {where: msgspec.structs.replace(created, blocked=name == "team.unblock"), **lists}
+
+
+def the_key_and_user_before(name: str) -> dict[ObjectRef, Any]:
+    key = Key(token="k-1", key_name="sk-...abcd", blocked=name == "key.unblock", **_STAMPS)
+    user = User(user_id="u-1", role="internal_user", **_STAMPS)
+    is_there = not name.endswith(".create")
+    return {
+        keys.ref("k-1"): key if is_there else None,
+        keys.ref("k-2"): None,
+        users.ref("u-1"): user if is_there else None,
+        users.belongings_ref("u-1"): None,
+    }
 
 
 def test_every_operation_has_a_command_here() -> None:
@@ -103,6 +147,14 @@ def test_a_decision_changes_only_what_it_touches(name: str) -> None:
     assert {ObjectRef(change.object_type, change.object_id) for change in decision.changes} <= set(touched)
     assert decision.changes
     answered = operation.answer(decision.result)
-    assert {"m-1", "c-1", "t-1"}.intersection(
-        answered.get(field) for field in ("model_id", "credential_name", "team_id")
-    ) or answered["deleted_teams"] == ["t-1"]
+    named = (
+        "model_id",
+        "credential_name",
+        "token",
+        "deleted_users",
+        "deleted_keys",
+        "user_id",
+        "team_id",
+        "deleted_teams",
+    )
+    assert next(answered[field] for field in named if field in answered) in NAMES
