@@ -31,6 +31,16 @@ ACTIONS = {
     "credential.create": "created",
     "credential.update": "updated",
     "credential.delete": "deleted",
+    "team.create": "created",
+    "team.update": "updated",
+    "team.delete": "deleted",
+    "team.block": "blocked",
+    "team.unblock": "unblocked",
+    "team.member_add": "updated",
+    "team.member_update": "updated",
+    "team.member_delete": "updated",
+    "team.model_add": "updated",
+    "team.model_delete": "updated",
 }
 """What the audit log says of each operation that succeeded."""
 ROUTES = {
@@ -43,9 +53,21 @@ ROUTES = {
     "credential.create": ("POST", "/credentials"),
     "credential.update": ("PATCH", "/credentials/{credential_name:str}"),
     "credential.delete": ("DELETE", "/credentials/{credential_name:str}"),
+    "team.create": ("POST", "/team/new"),
+    "team.update": ("POST", "/team/update"),
+    "team.delete": ("POST", "/team/delete"),
+    "team.block": ("POST", "/team/block"),
+    "team.unblock": ("POST", "/team/unblock"),
+    "team.member_add": ("POST", "/team/member_add"),
+    "team.member_update": ("POST", "/team/member_update"),
+    "team.member_delete": ("POST", "/team/member_delete"),
+    "team.model_add": ("POST", "/team/model/add"),
+    "team.model_delete": ("POST", "/team/model/delete"),
 }
 OTHER_ROUTES = {
     ("PATCH", "/model/{model_id:str}/update"),
+    ("POST", "/team/bulk_member_add"),
+    ("POST", "/team/permissions_update"),
     ("POST", "/tasks/{task_id:str}/cancel"),
     ("POST", "/tasks/{task_id:str}/retry"),
     ("POST", "/tasks/cancel"),

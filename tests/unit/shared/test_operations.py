@@ -3,7 +3,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from shared.domain import credentials, keys, models, users
+from shared.domain import credentials, keys, models, team_models, teams, users
 from shared.domain.credentials import CreateCredential, DeleteCredential, UpdateCredential
 from shared.domain.decision import Context, ObjectRef
 from shared.domain.keys import (
@@ -16,6 +16,7 @@ from shared.domain.keys import (
     UnblockKey,
     UpdateKey,
 )
+from shared.domain.members import Member
 from shared.domain.models import BlockModel, CreateModel, DeleteModel, RollbackModel, UnblockModel, UpdateModel
 from shared.domain.rights import MASTER
 from shared.domain.tasks import Line
@@ -35,6 +36,16 @@ COMMANDS: dict[str, Any] = {
     ),
     "credential.update": UpdateCredential(credential_name="c-1", set_values={"api_key": "y"}),
     "credential.delete": DeleteCredential(credential_name="c-1"),
+    "team.create": teams.CreateTeam(team_id="t-1", models=("gpt",)),
+    "team.update": teams.UpdateTeam(team_id="t-1", team_alias="A", settings={"rpm_limit": None}, if_match="*"),
+    "team.delete": teams.DeleteTeams(team_ids=("t-1",)),
+    "team.block": teams.BlockTeam(team_id="t-1"),
+    "team.unblock": teams.UnblockTeam(team_id="t-1"),
+    "team.member_add": teams.AddMembers(team_id="t-1", members=(Member(user_id="ann", role="admin"),)),
+    "team.member_update": teams.UpdateMember(team_id="t-1", user_id="default_user_id", role="user"),
+    "team.member_delete": teams.DeleteMember(team_id="t-1", user_id="default_user_id"),
+    "team.model_add": teams.AddTeamModels(team_id="t-1", models=("claude",)),
+    "team.model_delete": teams.DeleteTeamModels(team_id="t-1", models=("gpt",)),
     "key.create": CreateKey(token="k-1", key_name="sk-...abcd", models=("gpt-4o",), settings={"rpm_limit": 5}),
     "key.update": UpdateKey(token="k-1", fields=KeyFields(blocked=True, duration_s=None), if_match="*"),
     "key.regenerate": RegenerateKey(token="k-1", new_token="k-2", new_key_name="sk-...wxyz", grace_s=60),
@@ -54,7 +65,7 @@ _STAMPS: dict[str, Any] = {
 }
 
 
-NAMES: tuple[Any, ...] = ("m-1", "c-1", "u-1", "k-1", "k-2", ["k-1"], ["u-1"])
+NAMES: tuple[Any, ...] = ("m-1", "c-1", "u-1", "k-1", "k-2", "t-1", ["k-1"], ["u-1"], ["t-1"])
 
 
 def the_state_before(name: str) -> dict[ObjectRef, Any]:
@@ -62,6 +73,8 @@ def the_state_before(name: str) -> dict[ObjectRef, Any]:
     if name == "model.create":
         return {models.ref("m-1"): None}
     context = Context(now=now(), principal=MASTER, task_id="t")
+    if name.startswith("team."):
+        return the_team_before(name, context)
     if name.startswith(("key.", "user.")):
         return the_key_and_user_before(name)
     if name.startswith("credential."):
@@ -73,6 +86,19 @@ def the_state_before(name: str) -> dict[ObjectRef, Any]:
     created = models.create({models.ref("m-1"): None}, COMMANDS["model.create"], context).objects[models.ref("m-1")]
     changed = msgspec.structs.replace(created, model_name="other", blocked=name == "model.unblock", version=2)
     return {models.ref("m-1"): changed, models.revision_ref("m-1", 1): created}
+
+
+def the_team_before(name: str, context: Context) -> dict[ObjectRef, Any]:
+    where = teams.ref("t-1")
+    lists = {
+        team_models.names_ref("t-1"): {},
+        team_models.keys_ref("t-1"): None,
+        team_models.belongings_ref("t-1"): None,
+    }
+    if name == "team.create":
+        return {where: None, **lists}
+    created = teams.create({where: None, **lists}, COMMANDS["team.create"], context).objects[where]
+    return {where: msgspec.structs.replace(created, blocked=name == "team.unblock"), **lists}
 
 
 def the_key_and_user_before(name: str) -> dict[ObjectRef, Any]:
@@ -121,5 +147,14 @@ def test_a_decision_changes_only_what_it_touches(name: str) -> None:
     assert {ObjectRef(change.object_type, change.object_id) for change in decision.changes} <= set(touched)
     assert decision.changes
     answered = operation.answer(decision.result)
-    named = ("model_id", "credential_name", "token", "deleted_users", "deleted_keys", "user_id")
+    named = (
+        "model_id",
+        "credential_name",
+        "token",
+        "deleted_users",
+        "deleted_keys",
+        "user_id",
+        "team_id",
+        "deleted_teams",
+    )
     assert next(answered[field] for field in named if field in answered) in NAMES

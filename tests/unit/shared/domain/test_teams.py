@@ -234,7 +234,7 @@ def test_a_team_goes_with_its_models_and_nobody_elses() -> None:
         ("model", "m2"),
     ]
     assert [event.type for event in decision.events] == ["team.deleted", "model.deleted", "model.deleted"]
-    assert decision.result == {"deleted_teams": ["a"], "deleted_models": ["m1", "m2"]}
+    assert decision.result == {"deleted_teams": ["a"], "deleted_models": ["m1", "m2"], "deleted_keys": []}
 
 
 def test_models_that_go_together_leave_their_credential_unused() -> None:
