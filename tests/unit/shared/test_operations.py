@@ -157,4 +157,4 @@ def test_a_decision_changes_only_what_it_touches(name: str) -> None:
         "team_id",
         "deleted_teams",
     )
-    assert next(answered[field] for field in named if field in answered) in NAMES
+    assert any(answered.get(field) in NAMES for field in named)
