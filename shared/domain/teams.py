@@ -178,7 +178,9 @@ def etag(team: Team | Mapping[str, Any]) -> str:
 
 
 def document(team: Team) -> Document:
-    return msgspec.to_builtins(team)
+    """The team as JSON would carry it."""
+    lists = {"models": list(team.models), "members": msgspec.to_builtins(list(team.members))}
+    return {**msgspec.to_builtins(team), **lists}
 
 
 # --- known to be impossible when accepting ---
@@ -403,7 +405,7 @@ def _members_changed(
     action: str, before: Team, everybody: tuple[Member, ...], who: tuple[Member, ...], state: State, context: Context
 ) -> Decision:
     decision = _changed(action, before, {"members": everybody}, state, context, who)
-    return msgspec.structs.replace(decision, result={**decision.result, "meant": msgspec.to_builtins(who)})
+    return msgspec.structs.replace(decision, result={**decision.result, "meant": msgspec.to_builtins(list(who))})
 
 
 def _changed(

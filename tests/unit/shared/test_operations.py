@@ -148,13 +148,13 @@ def test_a_decision_changes_only_what_it_touches(name: str) -> None:
     assert decision.changes
     answered = operation.answer(decision.result)
     named = (
+        "deleted_teams",
+        "deleted_users",
+        "team_id",
         "model_id",
         "credential_name",
         "token",
-        "deleted_users",
         "deleted_keys",
         "user_id",
-        "team_id",
-        "deleted_teams",
     )
-    assert any(answered.get(field) in NAMES for field in named)
+    assert next(answered[field] for field in named if answered.get(field)) in NAMES
