@@ -23,16 +23,22 @@ from api.routes import (
     document,
     encryption,
     health,
+    key_reads,
+    keys,
     model_reads,
     models,
     task_control,
     tasks,
+    team_reads,
+    teams,
+    users,
     webhook_reads,
     webhooks,
 )
 from api.routes.audit import HeadSigner
 from api.seal_budget import SealBudget
 from api.submission import Submitter
+from api.teams import Teams
 from api.waiting import Waiting
 from shared.audit import heads
 from shared.contract.config_file import parse
@@ -61,6 +67,7 @@ class Services:
     waiting: Waiting
     submitter: Submitter
     catalogue: Catalogue
+    teams: Teams
     readiness: health.Readiness
     budget: SealBudget
     head_signer: HeadSigner
@@ -76,6 +83,11 @@ def create_app(settings: Settings) -> Litestar:
             models.router,
             model_reads.router,
             credentials.router,
+            keys.router,
+            key_reads.router,
+            users.router,
+            teams.router,
+            team_reads.router,
             tasks.router,
             task_control.router,
             audit.router,
@@ -131,6 +143,7 @@ def _services(settings: Settings) -> Services:
         waiting=waiting,
         submitter=submitter,
         catalogue=Catalogue(reads, keyring, config_file),
+        teams=Teams(reads),
         readiness=health.Readiness(reads, redis_client, config_file, settings.stall_after, version("pointsman")),
         budget=SealBudget(engine, keyring),
         head_signer=_head_signer(settings),

@@ -9,15 +9,16 @@ from sqlalchemy import Connection, Engine
 from shared.audit.chain import link
 from shared.domain.decision import Installation, ObjectRef
 from shared.encryption.keyring import Keyring
-from shared.operations import OPERATIONS, command_from
+from shared.operations import OPERATIONS, Command, command_from
 from shared.outbox.routing import Routes
 from shared.runtime.failpoints import reach
 from shared.store import audit, destinations, outbox, tasks
 from shared.store.rows import AnyRow, fields_of, packed
 from shared.store.tasks import Claimed
-from worker import announcing, objects
+from worker import announcing, objects, principals
 from worker.announcing import GIVE_UP_AFTER
 from worker.batch import Batch, Objects
+from worker.principals import Principals
 
 
 class Applied(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,18 +78,24 @@ class Applier:
         commands = {
             task.task_id: command_from(task.operation, task.command) for task in claimed if not task.is_cancelled
         }
-        touched = [
-            OPERATIONS[task.operation].touched(commands[task.task_id]) for task in claimed if not task.is_cancelled
-        ]
-        own = (refs[0] for refs in touched)
-        read = (ref for refs in touched for ref in refs[1:])
-        batch = self._batch(objects.load(connection, own, read))
+        loaded = _load(connection, claimed, commands)
         reach("apply.after_load")
+        batch = self._batch(loaded, principals.load(connection, claimed))
         batch.decide(claimed, commands)
         return _save(connection, batch)
 
-    def _batch(self, loaded: Objects) -> Batch:
-        return Batch(loaded, self._clock(), self._keyring, self._routes, self._installation())
+    def _batch(self, loaded: Objects, principals: Principals | None = None) -> Batch:
+        return Batch(loaded, self._clock(), self._keyring, self._routes, self._installation(), principals)
+
+
+def _load(connection: Connection, claimed: list[Claimed], commands: dict[str, Command]) -> Objects:
+    to_change: list[ObjectRef] = []
+    touched: list[ObjectRef] = []
+    for task in claimed:
+        if not task.is_cancelled:
+            to_change += OPERATIONS[task.operation].changes(commands[task.task_id])
+            touched += OPERATIONS[task.operation].touched(commands[task.task_id])
+    return objects.load(connection, to_change, touched)
 
 
 def _reached_after_commit(applied: Applied) -> None:

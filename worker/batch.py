@@ -10,19 +10,20 @@ import msgspec
 
 from shared.audit.entries import AuditEntry, describe
 from shared.domain import models
-from shared.domain.decision import Change, Context, Decision, Event, Installation, ObjectRef, Replay
+from shared.domain.decision import Change, Context, Decision, Event, Installation, ObjectRef, Replay, State
+from shared.domain.principals import TYPES as ACCESS_TYPES
 from shared.domain.problems import Problem, Refusal
-from shared.domain.rights import Principal, authorise
 from shared.encryption.keyring import Keyring, Unreadable
 from shared.encryption.masking import without_secrets
 from shared.encryption.sealing import Binding, open_text
 from shared.encryption.sensitivity import is_sensitive_name
-from shared.operations import OPERATIONS, Command
+from shared.operations import Command, decide
 from shared.outbox.routing import Endpoint, Routes, targets, task_event
 from shared.runtime.clock import new_id
 from shared.store.models import ModelRevision
 from shared.store.tasks import Claimed, Ending
 from worker.announcing import Outgoing
+from worker.principals import Principals
 
 Objects = dict[ObjectRef, Any]
 
@@ -40,9 +41,13 @@ class Batch:
         keyring: Keyring,
         routes: Routes,
         installation: Installation,
+        principals: Principals | None = None,
     ) -> None:
         self._before = objects
         self._objects = dict(objects)
+        # The keys, users and teams among them, on which principals rest.
+        self._rested_on = _of_access(objects)
+        self._principals = principals or Principals({})
         self._installation = installation
         self.now = now
         self._keyring = keyring
@@ -138,8 +143,7 @@ class Batch:
 
     def _decision(self, task: Claimed, command: Command) -> Decision:
         """Raises Refusal. Rights are judged again: they may have been taken away since the task was accepted."""
-        principal = msgspec.convert(task.principal, Principal)
-        authorise(principal, task.operation)
+        principal = self._principals.of(task.principal, self._rested_on, self.now)
         context = Context(
             # Entity tags, and telling a model from a deleted one with its id, rely on distinct times.
             now=self.now + timedelta(microseconds=self._change_count),
@@ -148,7 +152,7 @@ class Batch:
             installation=self._installation,
             is_secret_name=is_sensitive_name,
         )
-        return OPERATIONS[task.operation].decide(self._objects, command, context)
+        return decide(task.operation, command, self._objects, context)
 
     def _succeed(self, task: Claimed, decision: Decision) -> None:
         if decision.is_change:
@@ -156,6 +160,7 @@ class Batch:
             self._changed.update(dict.fromkeys(decision.objects, self._change_count))
             self._keep_revisions(task, decision)
             self._objects.update(decision.objects)
+            self._rested_on.update(_of_access(decision.objects))
         for change in decision.changes:
             self._log(task, change, None)
         for event in decision.events:
@@ -233,6 +238,10 @@ class Batch:
                 problem=None if problem is None else msgspec.to_builtins(problem),
             )
         )
+
+
+def _of_access(objects: State) -> Objects:
+    return {ref: state for ref, state in objects.items() if ref.object_type in ACCESS_TYPES}
 
 
 def _without_named_secrets(document: dict[str, Any]) -> dict[str, Any]:

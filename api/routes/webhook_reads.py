@@ -14,9 +14,10 @@ from api.presentation import attempt_view, delivery_view, left_out, refuse, webh
 from api.reads import Reads
 from api.shapes import SigningSecret
 from shared.contract.webhooks import DeliveryPage, EndpointPage, EndpointView, WebhookDeliveryView
+from shared.domain.access import OWNERSHIP
 from shared.domain.models import etag
 from shared.domain.problems import DeliveryNotFound, InvalidQuery, WebhookNotFound
-from shared.domain.rights import Principal, Relation, authorise, is_allowed
+from shared.domain.rights import Principal, authorise, is_allowed, scope
 from shared.encryption.keyring import Keyring
 from shared.encryption.sealing import Binding, UnreadableField, open_text, seal_text
 from shared.outbox.webhook import new_secret
@@ -46,15 +47,12 @@ async def list_webhooks(
     limit: _Limit = 50,
     cursor: FromQuery[str | None] = None,
 ) -> EndpointPage:
-    """Oldest first. Those of others are listed for admins only."""
-    mine_only = not is_allowed(request.user, "webhook.read", "other")
-    if mine_only:
-        authorise(request.user, "webhook.read", "own")
+    """Oldest first. A team's are listed for its admins too."""
     rows = await reads.rows(
         webhooks.page(
             limit=limit + 1,
             after_id=None if cursor is None else _id_of(cursor),
-            created_by=request.user.user_id if mine_only else None,
+            visible=scope(request.user, "webhook.read"),
         )
     )
     next_cursor = _cursor_of(rows[limit - 1].webhook_id) if len(rows) > limit else None
@@ -141,7 +139,7 @@ async def show_secret(
     request: _Request, reads: NamedDependency[Reads], keyring: NamedDependency[Keyring]
 ) -> dict[str, str]:
     """A Standard Webhooks secret, made once for each user. Verify `webhook-signature` with it."""
-    authorise(request.user, "webhook_secret.read", "own")
+    authorise(request.user, "webhook_secret.read")
     return {"secret": await _secret(request.user.user_id, reads, keyring)}
 
 
@@ -161,8 +159,7 @@ async def _secret(user_id: str, reads: Reads, keyring: Keyring) -> str:
 async def _row(reads: Reads, principal: Principal, webhook_id: str, operation: str) -> AnyRow:
     """Raises WebhookNotFound, also where the endpoint is somebody else's."""
     row = await reads.row(webhooks.with_health(webhook_id)) if _UUID.fullmatch(webhook_id) else None
-    relation: Relation = "own" if row is not None and row.created_by == principal.user_id else "other"
-    if row is None or not is_allowed(principal, operation, relation):
+    if row is None or not is_allowed(principal, operation, OWNERSHIP["webhook"](row)):
         raise WebhookNotFound(webhook_id)
     return row
 

@@ -13,7 +13,8 @@ from api.lookups import Judge
 from api.openapi import change, submission
 from api.routes.bodies import json_body
 from api.shapes import WebhookDeleted, WebhookReplayed, WebhookRow
-from api.submission import REPLAYED, Asked, Submitter
+from api.shown_once import shown_once
+from api.submission import Asked, Submitter
 from shared.contract.webhooks import (
     NewWebhook,
     ReplayRequest,
@@ -71,7 +72,7 @@ async def new_webhook(request: _Request, submitter: _Submitter, judge: NamedDepe
         secret=_sealed(submitter.keyring, webhook_id, secret, "secret"),
     )
     asked = Asked(operation="webhook.create", command=command, body=body, names_object=False)
-    return _with_secret(await submitter.submit(request, asked), secret)
+    return shown_once(await submitter.submit(request, asked), secret=secret)
 
 
 @patch(
@@ -133,7 +134,7 @@ async def rotate_webhook(request: _Request, webhook_id: FromPath[str], submitter
     asked = Asked(
         operation="webhook.rotate_secret", command=command, body=(webhook_id, command.if_match), names_object=True
     )
-    return _with_secret(await submitter.submit(request, asked), secret)
+    return shown_once(await submitter.submit(request, asked), secret=secret)
 
 
 @post(
@@ -206,19 +207,6 @@ def _if_match(request: _Request) -> str | None:
 
 def _sealed(keyring: Keyring, webhook_id: str, text: str, path: str) -> str:
     return seal_text(keyring, Binding(OBJECT_TYPE, webhook_id), text, path)
-
-
-def _with_secret(response: Response[Any], secret: str) -> Response[Any]:
-    """Puts the secret into this one answer. It is stored sealed only, and neither in the task nor in its result.
-
-    A request that repeats an earlier one drew a secret that nobody uses: the earlier answer showed the right one.
-    """
-    if response.status_code not in (200, 202) or REPLAYED in response.headers:
-        return response
-    content = msgspec.to_builtins(response.content)
-    if content.get("error") is None:
-        response.content = {**content, "secret": secret}
-    return response
 
 
 router = Router(

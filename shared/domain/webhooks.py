@@ -5,9 +5,11 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from shared.domain.decision import Change, Context, Decision, Document, Event, Installation, ObjectRef, Replay, State
+from shared.domain import team_models
+from shared.domain.decision import Change, Context, Decision, Document, Event, ObjectRef, Replay, State
 from shared.domain.models import etag
-from shared.domain.problems import PreconditionFailed, WebhookNotFound
+from shared.domain.problems import PreconditionFailed, UnknownTeam, WebhookNotFound
+from shared.domain.rights import Ownership
 from shared.domain.tasks import Lines
 
 OBJECT_TYPE: Final = "webhook"
@@ -117,17 +119,30 @@ def ref(webhook_id: str) -> ObjectRef:
 
 
 def touched(command: CreateWebhook | ChangeOfOne) -> tuple[ObjectRef, ...]:
-    return (ref(command.webhook_id),)
+    return (ref(command.webhook_id), *needed(command))
+
+
+def needed(command: CreateWebhook | ChangeOfOne) -> tuple[ObjectRef, ...]:
+    """The team whose events alone the endpoint is told of."""
+    if isinstance(command, CreateWebhook) and command.team_id is not None:
+        return (team_models.team_ref(command.team_id),)
+    return ()
+
+
+def named(command: CreateWebhook) -> tuple[Ownership, ...]:
+    return (Ownership(team_id=command.team_id),)
 
 
 # --- known to be impossible when accepting ---
 
 
-def check_create(command: CreateWebhook, lines: Lines, installation: Installation) -> None:
-    """Nothing is: the id is new."""
+def check_create(command: CreateWebhook, lines: Lines, _context: Context) -> None:
+    """Raises UnknownTeam. The id is new."""
+    if not all(lines[team].will_exist() for team in needed(command)):
+        raise UnknownTeam(str(command.team_id))
 
 
-def check_change(command: ChangeOfOne, lines: Lines, installation: Installation) -> None:  # noqa: ARG001
+def check_change(command: ChangeOfOne, lines: Lines, _context: Context) -> None:
     """Raises WebhookNotFound."""
     if not lines[ref(command.webhook_id)].will_exist():
         raise WebhookNotFound(command.webhook_id)
@@ -136,7 +151,10 @@ def check_change(command: ChangeOfOne, lines: Lines, installation: Installation)
 # --- what they mean ---
 
 
-def create(state: State, command: CreateWebhook, context: Context) -> Decision:  # noqa: ARG001  (the id is new)
+def create(state: State, command: CreateWebhook, context: Context) -> Decision:
+    """Raises UnknownTeam."""
+    if any(state[team] is None for team in needed(command)):
+        raise UnknownTeam(str(command.team_id))
     webhook = Webhook(
         webhook_id=command.webhook_id,
         url=command.url,

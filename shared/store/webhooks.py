@@ -6,6 +6,7 @@ import msgspec
 from sqlalchemy import ARRAY, ColumnElement, Delete, Text, bindparam, delete, func, or_, select
 from sqlalchemy.dialects.postgresql import Insert
 
+from shared.domain.rights import Scope
 from shared.domain.webhooks import Webhook
 from shared.outbox.routing import Endpoint
 from shared.store.rows import AnyRow, Selection, fields_of, insert_rows
@@ -31,8 +32,8 @@ def by_ids_locked(webhook_ids: list[str]) -> Selection:
 
 
 def known_ids(webhook_ids: list[str]) -> Selection:
-    """Which of these ids are stored."""
-    return select(webhook_endpoint.c.webhook_id).where(_is_one_of(webhook_ids))
+    """Which of these ids are stored, and whose they are."""
+    return select(webhook_endpoint.c.webhook_id, webhook_endpoint.c.team_id).where(_is_one_of(webhook_ids))
 
 
 def listening(patterns: list[str], team_ids: list[str], only: list[str]) -> Selection:
@@ -52,13 +53,13 @@ def with_health(webhook_id: str) -> Selection:
     return _with_health().where(webhook_endpoint.c.webhook_id == webhook_id)
 
 
-def page(*, limit: int, after_id: str | None, created_by: str | None = None) -> Selection:
+def page(*, limit: int, after_id: str | None, visible: Scope) -> Selection:
     """In the order of their ids, which is that of their creation. Index: the primary key."""
     statement = _with_health().order_by(webhook_endpoint.c.webhook_id).limit(limit)
     if after_id is not None:
         statement = statement.where(webhook_endpoint.c.webhook_id > after_id)
-    if created_by is not None:
-        statement = statement.where(webhook_endpoint.c.created_by == created_by)
+    if not visible.is_all:
+        statement = statement.where(webhook_endpoint.c.team_id.in_(visible.team_ids))
     return statement
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from shared.domain.decision import Installation, ObjectRef
 from shared.domain.models import CreateModel
+from shared.domain.principals import Standing
 from shared.domain.problems import Poisoned
 from shared.domain.rights import MASTER
 from shared.encryption.keyring import Keyring, new_key
@@ -15,6 +16,7 @@ from shared.outbox.routing import Endpoint, Routes
 from shared.runtime.clock import new_id
 from shared.store.tasks import Claimed, Origin
 from worker.batch import Batch
+from worker.principals import Principals
 
 KEYRING = Keyring.parse(new_key("test"))
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -42,9 +44,10 @@ def a_claimed(model_id: str = "m-1", *, name: str = "gpt", has_callback: bool = 
     return Claimed(**(given | fields))
 
 
-def a_batch(*tasks: Claimed, slack: bool = False) -> Batch:
+def a_batch(*tasks: Claimed, slack: bool = False, principals: Principals | None = None) -> Batch:
     objects = dict.fromkeys(ObjectRef(task.object_type, task.object_id) for task in tasks)
-    return Batch(objects, NOW, KEYRING, Routes(slack=slack, slack_events=("model.created",)), Installation())
+    routes = Routes(slack=slack, slack_events=("model.created",))
+    return Batch(objects, NOW, KEYRING, routes, Installation(), principals)
 
 
 def decide(batch: Batch, *tasks: Claimed) -> None:
@@ -85,11 +88,37 @@ def test_an_entry_says_who_when_and_for_whom() -> None:
     assert (entry.recorded_at, entry.request_id, entry.operation) == (NOW, "r-1", "model.create")
 
 
-def test_rights_are_judged_again() -> None:
-    principal = {"user_id": "u", "role": "internal_user", "key_id": "k"}
-    batch = decided(a_claimed(principal=principal))
+def of_somebody(**standing: Any) -> tuple[dict[str, str], Principals]:
+    """A principal as a task row has it, and what is known of it now."""
+    known = Standing(token="k", current_token="k", user_id="u", role="internal_user")
+    stored = {"user_id": "u", "role": "proxy_admin", "key_id": "k"}
+    return stored, Principals({"k": msgspec.structs.replace(known, **standing)})
+
+
+def test_rights_are_judged_again_and_not_believed() -> None:
+    principal, principals = of_somebody()
+    task = a_claimed(principal=principal)
+    batch = a_batch(task, principals=principals)
+    decide(batch, task)
     assert (batch.endings[0].problem or {})["code"] == "not_permitted"
     assert batch.changed_of("model") == {}
+
+
+@pytest.mark.parametrize(
+    ("standing", "code"),
+    [
+        ({"blocked": True}, "key_blocked"),
+        ({"is_team_blocked": True}, "key_blocked"),
+        ({"expires": NOW}, "key_expired"),
+        ({"current_token": "next"}, "unknown_key"),
+    ],
+)
+def test_what_a_key_asked_for_is_refused_once_it_holds_no_more(standing: dict[str, Any], code: str) -> None:
+    principal, principals = of_somebody(role="proxy_admin", **standing)
+    task = a_claimed(principal=principal)
+    batch = a_batch(task, principals=principals)
+    decide(batch, task)
+    assert (batch.endings[0].problem or {})["code"] == code
 
 
 def test_nobody_is_told_unless_somebody_wants_to_know() -> None:
