@@ -58,6 +58,7 @@ class Deliverer:
         """Attempt the delivery that is due the longest; its id, or ``None`` if nothing is due."""
         with self._engine.begin() as connection:
             due = _lease(connection)
+            reach("deliver.before_lease")
         if due is None:
             return None
         reach("deliver.after_lease")
@@ -66,6 +67,7 @@ class Deliverer:
         reach("deliver.after_send")
         with self._engine.begin() as connection:
             self._record(connection, due, started_at, outcome)
+            reach("deliver.before_record")
         reach("deliver.after_record")
         return due.delivery_id
 
