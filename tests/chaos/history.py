@@ -22,7 +22,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
     client: int
     operation: str
-    object: str
+    object: str | None
     key: str
     invoked_at: float
     answered_at: float
@@ -118,11 +118,11 @@ def _accepted_out_of_order(accepted: Sequence[Operation], by_id: dict[str, dict[
     found: list[str] = []
     answered: dict[str, list[tuple[float, int]]] = {}
     for one in accepted:
-        if one.task_id in by_id:
+        if one.object is not None and one.task_id in by_id:
             answered.setdefault(one.object, []).append((one.answered_at, by_id[one.task_id]["seq"]))
     for one in accepted:
         task = by_id.get(one.task_id or "")
-        earlier = [seq for at, seq in answered.get(one.object, []) if at < one.invoked_at]
+        earlier = [seq for at, seq in answered.get(one.object or "", []) if at < one.invoked_at]
         # What was tried again may have been accepted at any of its tries, the first of which is ``invoked_at``.
         if task is not None and earlier and task["seq"] < max(earlier):
             found.append(f"{one.task_id} has seq {task['seq']}, accepted after seq {max(earlier)} was answered")

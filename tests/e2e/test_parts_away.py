@@ -109,6 +109,22 @@ def test_all_workers_may_be_stopped_in_good_order_under_load(fleet: Fleet) -> No
     assert {task["attempt"] for task in fleet.all_succeed(sent)} == {1}
 
 
+def test_a_worker_asked_to_end_ends_what_it_has_begun_and_nothing_else(fleet: Fleet) -> None:
+    """In its grace, without a KILL, and without an attempt more."""
+    with fleet.held_before_commit():
+        sent = [fleet.accepted(a_model()) for _ in range(10)]
+        until(fleet.is_held)
+        ending = threading.Thread(target=fleet.stop, args=(APPLY,))
+        ending.start()
+        until(lambda: "Warm shutdown" in fleet.parts[APPLY].logged, lambda: fleet.told)
+        waiting = fleet.accepted(a_model("comes while it ends"))
+    ending.join()
+    assert fleet.parts[APPLY].exit_code == 0
+    assert [fleet.http.get(f"/tasks/{task_id}").json()["attempt"] for task_id in sent] == [1] * 10
+    fleet.start(APPLY)
+    assert fleet.ended(waiting)["attempt"] == 1
+
+
 # --- Redis ---
 
 
@@ -123,6 +139,13 @@ def test_without_redis_changes_are_accepted_and_done_when_it_is_back(fleet: Flee
 def test_a_stalled_redis_holds_up_no_client(fleet: Fleet) -> None:
     with fleet.frozen(fleet.valkey):
         sent = [fleet.accepted(a_model()) for _ in range(20)]
+    fleet.all_succeed(sent)
+
+
+def test_a_full_redis_holds_up_no_client_and_work_goes_on_when_it_has_room(fleet: Fleet) -> None:
+    with fleet.full_redis():
+        sent = [fleet.accepted(a_model()) for _ in range(20)]
+        until(lambda: "ring.failed" in fleet.parts[API].logged)
     fleet.all_succeed(sent)
 
 
