@@ -45,6 +45,7 @@ _TAGS = {
     "credentials": "Shared provider secrets by name.",
     "tasks": "How far accepted changes have come.",
     "audit": "Who changed what, and when.",
+    "encryption": "The keys that seal secrets.",
     "webhooks": "How callbacks are signed.",
     "health": "For probes. These routes need no key.",
 }
@@ -103,6 +104,7 @@ _COMPONENTS: Sequence[type[msgspec.Struct]] = (
     TasksRetried,
     AuditEntryView,
     AuditPage,
+    shapes.KeysRotated,
     shapes.SigningSecret,
     shapes.ReadinessReport,
     shapes.Problem,

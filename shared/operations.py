@@ -7,11 +7,17 @@ import msgspec
 
 from shared.contract import credentials as credential_contract
 from shared.contract import models as model_contract
-from shared.domain import credentials, models
+from shared.domain import credentials, encryption, models
 from shared.domain.decision import Context, Decision, Installation, ObjectRef, State
 from shared.domain.tasks import Lines
 
-Command = models.CreateModel | models.ChangeOfOne | credentials.CreateCredential | credentials.ChangeOfOne
+Command = (
+    models.CreateModel
+    | models.ChangeOfOne
+    | credentials.CreateCredential
+    | credentials.ChangeOfOne
+    | encryption.RotateKeys
+)
 """Any command; a tagged union, so that a queued row can always be read."""
 
 
@@ -34,6 +40,10 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     decide: Callable[[State, Any, Context], Decision]
     answer: Callable[[dict[str, Any]], dict[str, Any]]
     needed: Callable[[Any], tuple[ObjectRef, ...]] = _nothing
+
+
+def _as_it_is(result: dict[str, Any]) -> dict[str, Any]:
+    return result
 
 
 OPERATIONS: dict[str, Operation] = {
@@ -110,6 +120,14 @@ OPERATIONS: dict[str, Operation] = {
         check=credentials.check_change,
         decide=credentials.delete,
         answer=credential_contract.answer,
+    ),
+    "encryption.rotate": Operation(
+        object_type=encryption.OBJECT_TYPE,
+        command=encryption.RotateKeys,
+        touched=encryption.touched,
+        check=encryption.check,
+        decide=encryption.decide,
+        answer=_as_it_is,
     ),
 }
 

@@ -1,4 +1,4 @@
-"""The Celery application: three Celery tasks, named explicitly, that only ring through to this package's classes."""
+"""The Celery application: four Celery tasks, named explicitly, that only ring through to this package's classes."""
 
 import contextlib
 import gc
@@ -7,6 +7,7 @@ import random
 import threading
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,10 +15,12 @@ import structlog
 from celery import Celery, Task
 from celery.signals import worker_init
 from kombu.exceptions import OperationalError
+from sqlalchemy import Engine
 
 from shared.contract.config_file import parse
 from shared.domain.decision import Installation
 from shared.encryption.keyring import BadKey, Keyring
+from shared.encryption.signing import BadSigningKey, SigningKey
 from shared.messaging import rings
 from shared.messaging.broker import celery_app
 from shared.messaging.wakeups import Waker
@@ -30,8 +33,11 @@ from shared.runtime.settings import Misconfigured, Settings, variable_of
 from shared.store.engines import worker_engine
 from worker.apply import Applied, Applier
 from worker.attempts import Attempts
+from worker.chores.rekey import Rekeying
+from worker.chores.runner import Chores
 from worker.deliver import Deliverer
 from worker.drain import Drain
+from worker.heads import HeadWriter
 from worker.retention import Retention
 from worker.senders.connector import Connector
 from worker.sweep import Sweeper
@@ -45,6 +51,7 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     keyring: Keyring
     allow: Allowlist
+    signing_key: SigningKey | None = None
 
 
 def check(settings: Settings) -> Checked:
@@ -57,7 +64,24 @@ def check(settings: Settings) -> Checked:
         allow = Allowlist.parse(settings.webhook_allow)
     except ValueError as error:
         raise Misconfigured(f"{variable_of('webhook_allow')} cannot be used: {error}") from None
-    return Checked(settings=settings, keyring=keyring, allow=allow)
+    return Checked(settings=settings, keyring=keyring, allow=allow, signing_key=_signing_key(settings))
+
+
+def _signing_key(settings: Settings) -> SigningKey | None:
+    """Raises Misconfigured."""
+    has_place = bool(settings.audit_heads_file or settings.audit_heads_url)
+    if settings.audit_signing_key is None:
+        if has_place:
+            raise Misconfigured(
+                f"{variable_of('audit_signing_key')} is not set, so there is nothing to sign the audit log's heads "
+                "with. `pointsman audit keygen` makes a key."
+            )
+        return None
+    try:
+        key = SigningKey.parse(settings.audit_signing_key.reveal())
+    except BadSigningKey as error:
+        raise Misconfigured(f"{variable_of('audit_signing_key')} cannot be used: {error}") from None
+    return key if has_place else None
 
 
 class Workshop:
@@ -81,6 +105,16 @@ class Workshop:
         attempts = Attempts(engine, applier, settings.max_attempts, now, random.random)
         self.drain = Drain(applier, attempts, settings.batch_size, self._tell)
         self.attempts = attempts
+        self.chores = Chores(
+            engine,
+            applier,
+            {"encryption.rotate": Rekeying(checked.keyring)},
+            max_attempts=settings.max_attempts,
+            clock=now,
+            jitter=random.random,
+            told=self._tell,
+            meanwhile=self.drain.drain,
+        )
         self.sweeper = Sweeper(engine, self._ring_apply, self._ring_deliver)
         self.retention = Retention(engine, timedelta(days=settings.retention_days), now)
         self.deliverer = Deliverer(
@@ -92,6 +126,8 @@ class Workshop:
             clock=now,
             jitter=random.random,
         )
+        key = checked.signing_key
+        self._head_writer = None if key is None else _head_writer(engine, key, checked)
 
     def _tell(self, applied: Applied) -> None:
         self._waker.wake(applied.task_ids)
@@ -108,12 +144,28 @@ class Workshop:
         with _ring_may_fail():
             rings.ring_deliver(self._app, delivery_ids)
 
+    def write_head(self) -> None:
+        if self._head_writer is not None:
+            self._head_writer.write()
+
     def ring_on(self) -> None:
         """There is more to apply than this ring had time for."""
         self._ring_apply((), one_by_one=False)
 
     def ring_another_deliverer(self) -> None:
         self._ring_deliver(())
+
+
+def _head_writer(engine: Engine, key: SigningKey, checked: Checked) -> HeadWriter:
+    settings = checked.settings
+    return HeadWriter(
+        engine,
+        key,
+        now,
+        file=Path(settings.audit_heads_file) if settings.audit_heads_file else None,
+        url=settings.audit_heads_url,
+        connector=Connector(allow=checked.allow),
+    )
 
 
 @contextlib.contextmanager
@@ -151,7 +203,8 @@ def _register(app: Celery, workshop: Any, settings: Settings) -> None:
         if one_by_one or delivery_info.get("redelivered"):
             # Redelivered: whoever had this ring before died over it, so what is due is tried with care.
             shop.drain.one_by_one([*task_ids, *shop.attempts.due(settings.batch_size)])
-        if shop.drain.drain():
+        has_more = shop.drain.drain()
+        if shop.chores.go_on() or has_more:
             shop.ring_on()
 
     @app.task(name=rings.DELIVER)
@@ -171,7 +224,12 @@ def _register(app: Celery, workshop: Any, settings: Settings) -> None:
         shop: Workshop = workshop()
         shop.retention.purge()
 
-    del apply, deliver, sweep, purge
+    @app.task(name=rings.HEADS)
+    def heads() -> None:
+        shop: Workshop = workshop()
+        shop.write_head()
+
+    del apply, deliver, sweep, purge, heads
 
 
 def _share_memory(**_: object) -> None:

@@ -6,11 +6,12 @@ from litestar import Request, Router, get
 from litestar.di import NamedDependency
 
 from api.openapi import Answer, described
+from api.presentation import refuse
 from api.reads import Reads
 from api.shapes import SigningSecret
 from shared.domain.rights import Principal, authorise
 from shared.encryption.keyring import Keyring
-from shared.encryption.sealing import Binding, open_text, seal_text
+from shared.encryption.sealing import Binding, UnreadableField, open_text, seal_text
 from shared.outbox.webhook import new_secret
 from shared.store import outbox
 
@@ -40,7 +41,10 @@ async def _secret(user_id: str, reads: Reads, keyring: Keyring) -> str:
     if row is None:
         await reads.write(outbox.add_signing_secret(user_id, seal_text(keyring, binding, new_secret(), "secret")))
         return await _secret(user_id, reads, keyring)
-    return open_text(keyring, binding, row.secret, "secret")
+    try:
+        return open_text(keyring, binding, row.secret, "secret")
+    except UnreadableField as unreadable:
+        refuse(unreadable)
 
 
 router = Router("/", route_handlers=[show_secret])

@@ -31,6 +31,7 @@ ACTIONS = {
     "credential.create": "created",
     "credential.update": "updated",
     "credential.delete": "deleted",
+    "encryption.rotate": "rotated",
 }
 """What the audit log says of each operation that succeeded."""
 ROUTES = {
@@ -43,6 +44,7 @@ ROUTES = {
     "credential.create": ("POST", "/credentials"),
     "credential.update": ("PATCH", "/credentials/{credential_name:str}"),
     "credential.delete": ("DELETE", "/credentials/{credential_name:str}"),
+    "encryption.rotate": ("POST", "/encryption/rotate"),
 }
 OTHER_ROUTES = {
     ("PATCH", "/model/{model_id:str}/update"),

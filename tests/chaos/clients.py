@@ -16,8 +16,8 @@ from tests.support.fleet import Fleet
 OBJECTS = {"model": 12, "credential": 3}
 """How many objects of a type the clients quarrel about; where nothing is said, ``FEW``."""
 FEW = 4
-WEIGHTS = {"create": 4, "update": 5, "delete": 2}
-"""How often a verb is drawn; others once."""
+WEIGHTS = {"create": 4, "update": 5, "delete": 2, "rotate": 0.02}
+"""How often a verb is drawn; others once. Changing the key goes over everything there is."""
 TRY_AGAIN_AFTER_S = 0.1
 CALLBACK_SHARE = 0.2
 CREDENTIAL_SHARE = 0.3

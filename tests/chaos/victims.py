@@ -36,6 +36,8 @@ def work_in(shop: Workshop, *, one_by_one: bool = False) -> None:
     if one_by_one:
         shop.drain.one_by_one(shop.attempts.due(100))
     shop.drain.drain()
+    while shop.chores.go_on():
+        pass
     while shop.deliverer.deliver_next() is not None:
         pass
     shop.sweeper.sweep()

@@ -104,7 +104,7 @@ def _check_chain(engine: Engine) -> None:
     verdict = chain.verify(entries, (position, digest))
     assert verdict.is_sound, verdict
     assert verdict.head == (position, digest)
-    changes = [entry.object_type for entry in entries if entry.action not in ("refused", "cancelled")]
+    changes = [entry.object_type for entry in entries if entry.action not in ("refused", "cancelled", "rotated")]
     assert revision == len(changes)
     assert tuple(stored) == (model_count, changes.count("model"))
 

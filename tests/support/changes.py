@@ -54,14 +54,16 @@ CHANGES = {
     "credential.update": Change(
         "PATCH", "/credentials/{id}", {"credential_info": {"a": "{value}"}}, _NEW_CREDENTIAL, 2
     ),
+    "encryption.rotate": Change("POST", "/encryption/rotate"),
     "credential.delete": Change("DELETE", "/credentials/{id}", None, _NEW_CREDENTIAL),
 }
 
-VERSIONS = {
+VERSIONS: dict[str, str | None] = {
     "model": "SELECT version FROM model WHERE model_id = %s",
     "credential": "SELECT version FROM credential WHERE credential_name = %s",
+    "encryption": None,
 }
-"""By object type: how often the object with this id has been changed; no row if there is none."""
+"""By object type: how often the object with this id has been changed; no row if there is none, ``None`` if never."""
 
 
 def _filled(given: Any, values: dict[str, str]) -> Any:

@@ -26,6 +26,7 @@ ALLOWED = {
         f"task.{verb}": {("proxy_admin", "own"), ("proxy_admin", "other"), ("internal_user", "own")}
         for verb in ("cancel", "retry")
     },
+    "encryption.rotate": {("proxy_admin", "own"), ("proxy_admin", "other")},
     "credential.read": {(role, relation) for role in ("proxy_admin", "proxy_admin_viewer") for relation in RELATIONS},
     "model.read": {(role, relation) for role in ("proxy_admin", "proxy_admin_viewer") for relation in RELATIONS},
     "audit.read": {(role, relation) for role in ("proxy_admin", "proxy_admin_viewer") for relation in RELATIONS},
