@@ -58,6 +58,7 @@ def _settings(redis_url: str, sweep_interval_s: float) -> dict[str, Any]:
         "broker_pool_acquire_timeout": 2,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
+        "broker_channel_error_retry": True,
         "broker_connection_timeout": 2,
         # The message is a doorbell: the row holds the work, so nothing waits for an acknowledgement of a result.
         "result_backend": None,

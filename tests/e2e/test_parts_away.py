@@ -1,10 +1,10 @@
 """Whichever part is away, stalled, emptied or killed: what was accepted is done, once and in order."""
 
+import contextlib
 import itertools
 import threading
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -149,6 +149,20 @@ def test_a_full_redis_holds_up_no_client_and_work_goes_on_when_it_has_room(fleet
     fleet.all_succeed(sent)
 
 
+def test_a_worker_outlives_a_redis_that_is_full(fleet: Fleet) -> None:
+    """A message can be taken then, and not be marked as taken, which by default is the end of a worker."""
+    running = fleet.parts[APPLY].pid
+    with contextlib.ExitStack() as full:
+        with fleet.held_before_commit(), fleet.redis() as client:
+            sent = [fleet.accepted(a_model()) for _ in range(10)]
+            until(lambda: fleet.is_held() and client.llen("pointsman.apply"))
+            full.enter_context(fleet.full_redis())
+        until(lambda: "OutOfMemoryError" in fleet.parts[APPLY].logged, lambda: fleet.told)
+    fleet.all_succeed(sent)
+    assert fleet.parts[APPLY].is_running
+    assert fleet.parts[APPLY].pid == running
+
+
 def test_a_wiped_redis_loses_nothing(fleet: Fleet) -> None:
     with fleet.without(APPLY, SCHEDULE):
         sent = _submit(fleet, 200)
@@ -261,7 +275,7 @@ def _submit(fleet: Fleet, count: int) -> list[str]:
         return list(clients.map(lambda number: fleet.accepted(a_model(f"one of many {number}")), range(count)))
 
 
-@contextmanager
+@contextlib.contextmanager
 def _load(fleet: Fleet, refused: list[httpx.Response] | None = None) -> Generator[list[str]]:
     """A steady stream of submissions; gives the ids of what was accepted, and keeps what was not."""
     accepted: list[str] = []
