@@ -38,7 +38,7 @@ compat: setup
 
 # Breaks a real Pointsman for a while, then says what came of it.
 chaos: setup
-	@$(BIN)/python -m tests.chaos --seconds 150
+	@$(BIN)/python -m tests.chaos --seconds 300
 
 soak: setup
 	@$(BIN)/python -m tests.chaos --seconds 86400

@@ -8,6 +8,7 @@ import uvicorn
 from litestar import Litestar
 
 from api.app import create_app
+from api.protocol import LimitedProtocol
 from shared.runtime.process import begin, or_exit
 from shared.runtime.settings import Settings
 
@@ -26,7 +27,7 @@ def command() -> None:
         host=settings.listen_host,
         port=settings.listen_port,
         loop="uvloop",
-        http="httptools",
+        http=LimitedProtocol,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -87,6 +87,7 @@ class Attempts:
             again_at = self._clock() + timedelta(seconds=delay_s(attempt, self._jitter()))
             connection.execute(tasks.postpone(task_id, again_at, attempt, type(error).__name__))
             reach("attempt.before_postpone")
+        reach("attempt.after_postpone")
         return NOTHING
 
 

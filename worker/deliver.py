@@ -109,6 +109,10 @@ class Deliverer:
         with self._engine.begin() as connection:
             task_ids = self._recording.save(connection, attempted, ended)
             bursts = _lease(connection, room) if room else []
+            if bursts:
+                reach("deliver.before_lease")
+            if attempted:
+                reach("deliver.before_record")
         if attempted:
             reach("deliver.after_record")
         if bursts:

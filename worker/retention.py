@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 import structlog
 from sqlalchemy import Delete, Engine
 
+from shared.runtime.failpoints import reach
 from shared.store import outbox, tasks
 
 STEP = 500
@@ -37,6 +38,8 @@ class Retention:
         for _ in range(MAX_STEPS):
             with self._engine.begin() as connection:
                 gone = connection.execute(statement()).rowcount
+                reach("purge.before_commit")
+            reach("purge.after_commit")
             total += gone
             if gone < STEP:
                 break

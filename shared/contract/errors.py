@@ -178,6 +178,9 @@ CATALOGUE: dict[str, ErrorKind] = {
     "body_too_large": ErrorKind(
         413, "invalid_request_error", "The body is too large", "The limit is `POINTSMAN_MAX_BODY_BYTES`."
     ),
+    "head_too_large": ErrorKind(
+        431, "invalid_request_error", "The head of the request is too large", "Send fewer or shorter headers."
+    ),
     "unsupported_media_type": ErrorKind(
         415, "invalid_request_error", "The body is not JSON", "Send `Content-Type: application/json`."
     ),

@@ -444,6 +444,13 @@ class BodyTooLarge(Refusal):
         super().__init__(f"The body is larger than {limit_bytes} bytes.")
 
 
+class HeadTooLarge(Refusal):
+    code = "head_too_large"
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"The request line and the headers are together larger than {limit_bytes} bytes.")
+
+
 class TooManyWaiters(Refusal):
     code = "too_many_waiters"
 

@@ -4,6 +4,8 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from celery import Celery
+from celery.app.amqp import AMQP
+from kombu.connection import Connection
 from kombu.entity import Queue
 
 HARD_LIMIT_S = 60
@@ -11,13 +13,29 @@ SOFT_LIMIT_S = 45
 PURGE_EVERY_S = 60.0
 VISIBILITY_TIMEOUT_S = 3 * HARD_LIMIT_S
 
+# Pauses between attempts to reach a broker that is away. By default they grow to 30 s, however soon it is back.
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 1.5
+
 APPLY_QUEUE = "pointsman.apply"
 DELIVER_QUEUE = "pointsman.deliver"
 
 
+class _Connection(Connection):
+    """What workers and the schedule wait with for a broker that is away; no setting of Celery's says how long."""
+
+    def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
+        pauses = {"interval_start": FIRST_PAUSE_S, "interval_step": FIRST_PAUSE_S, "interval_max": LONGEST_PAUSE_S}
+        return super().ensure_connection(*args, **pauses, **kwargs)
+
+
+class _Messaging(AMQP):
+    Connection = _Connection
+
+
 def celery_app(redis_url: str, *, sweep_interval_s: float = 2.0, heads_interval_s: float | None = None) -> Celery:
     """The application that the API rings with, workers serve and the schedule drives. Connects to nothing yet."""
-    app = Celery("pointsman", set_as_current=False)
+    app = Celery("pointsman", amqp=_Messaging, set_as_current=False)
     app.conf.update(_settings(redis_url, sweep_interval_s))
     if heads_interval_s is not None:
         app.conf.beat_schedule["heads"] = _every(heads_interval_s, "pointsman.heads", DELIVER_QUEUE)
@@ -40,6 +58,7 @@ def _settings(redis_url: str, sweep_interval_s: float) -> dict[str, Any]:
         "broker_pool_acquire_timeout": 2,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
+        "broker_channel_error_retry": True,
         "broker_connection_timeout": 2,
         # The message is a doorbell: the row holds the work, so nothing waits for an acknowledgement of a result.
         "result_backend": None,

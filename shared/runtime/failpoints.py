@@ -1,6 +1,7 @@
 """Named places at which a test has the process die, stand still or fail; in service each is one comparison.
 
-``FAILPOINT=<name>:<action>[:<hit>]`` in the environment of a process, or ``arm`` inside of it, switches one on.
+``FAILPOINT=<name>:<action>[:<hit>]`` in the environment of a process, or ``arm`` inside of it, switches one on;
+several are separated by commas.
 """
 
 import os
@@ -24,14 +25,19 @@ POINTS = {
     "attempt.before_commit": "an attempt is counted, and not committed",
     "attempt.after_commit": "it is committed; the attempt has not begun",
     "attempt.before_postpone": "the attempt broke off; that is not committed",
+    "attempt.after_postpone": "it is committed; the task waits for its next attempt",
     "chore.after_lease": "a long task is leased and its attempt counted; its next chunk has not begun",
     "chore.before_commit": "a chunk and its new place are written; nothing is committed",
     "chore.after_chunk": "the chunk is committed",
-    "deliver.after_lease": "a delivery is leased and counted; nothing was sent",
+    "deliver.before_lease": "a delivery is leased and counted; that is not committed",
+    "deliver.after_lease": "it is committed; nothing was sent",
     "deliver.after_send": "it was sent; that is not recorded",
-    "deliver.after_record": "its outcome is committed",
+    "deliver.before_record": "its outcome is written, and not committed",
+    "deliver.after_record": "it is committed",
     "sweep.before_ring": "what is due is known; nobody rang",
     "sweep.after_ring": "it was rung for",
+    "purge.before_commit": "some of what was kept long enough is deleted; that is not committed",
+    "purge.after_commit": "it is committed; there may be more",
 }
 
 
@@ -55,10 +61,7 @@ ACTIONS: dict[str, Callable[[], None]] = {"kill": _kill, "freeze": _freeze, "rai
 
 
 class _Armed:
-    def __init__(self, name: str, action: str, hit: int) -> None:
-        if name not in POINTS:
-            raise ValueError(f"{name!r} is no failpoint")
-        self.name = name
+    def __init__(self, action: str, hit: int) -> None:
         self._act = ACTIONS[action]
         self._left = hit
 
@@ -68,29 +71,30 @@ class _Armed:
             self._act()
 
 
-_armed: _Armed | None = None
+_armed: dict[str, _Armed] = {}
 
 
 def arm(name: str, action: str, hit: int = 1) -> None:
     """Act when this place is reached for the ``hit``-th time, and never again."""
-    global _armed
-    _armed = _Armed(name, action, hit)
+    if name not in POINTS:
+        raise ValueError(f"{name!r} is no failpoint")
+    _armed[name] = _Armed(action, hit)
 
 
 def disarm() -> None:
-    global _armed
-    _armed = None
+    _armed.clear()
 
 
 def arm_from(value: str) -> None:
-    name, action, *hit = value.split(":")
-    arm(name, action, int(hit[0]) if hit else 1)
+    for one in value.split(","):
+        name, action, *hit = one.split(":")
+        arm(name, action, int(hit[0]) if hit else 1)
 
 
 def reach(name: str) -> None:
     """The code has come to this place."""
-    if _armed is not None and _armed.name == name:
-        _armed.reached()
+    if _armed and name in _armed:
+        _armed[name].reached()
 
 
 if VARIABLE in os.environ:

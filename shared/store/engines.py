@@ -8,8 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 CONNECT_TIMEOUT_S = 3
 API_STATEMENT_TIMEOUT_S = 5
-# A worker that froze while it held locks is disconnected by the server after this, so it cannot commit late.
-WORKER_IDLE_IN_TRANSACTION_S = 15
+# A worker that froze while it held locks is disconnected by the server after this, so it cannot commit late; it may
+# hold the head row, for which all others wait. Deciding a batch of a hundred of the largest commands takes 3 s.
+WORKER_IDLE_IN_TRANSACTION_S = 5
+WORKER_UNANSWERED_S = 15
 WORKER_STATEMENT_TIMEOUT_S = 20
 
 # SQLSTATE classes and codes of failures that pass by themselves (PostgreSQL manual, appendix A).
@@ -63,7 +65,7 @@ def worker_engine(database_url: str, *, pool_size: int = 2) -> Engine:
             "keepalives_idle": 5,
             "keepalives_interval": 2,
             "keepalives_count": 3,
-            "tcp_user_timeout": WORKER_IDLE_IN_TRANSACTION_S * 1000,
+            "tcp_user_timeout": WORKER_UNANSWERED_S * 1000,
         },
     )
 

@@ -3,20 +3,24 @@
 import random
 import threading
 import time
+from collections import defaultdict, deque
 from typing import Any
 
 import httpx
 
+from shared.operations import OPERATIONS
 from tests.chaos.history import History, Operation, Outcome
-from tests.support.fleet import Fleet, a_model
+from tests.support.changes import CHANGES, Asking
+from tests.support.fleet import Fleet
 
-MODELS = 12
-CREDENTIALS = 3
+OBJECTS = {"model": 12, "credential": 3}
+"""How many objects of a type the clients quarrel about; where nothing is said, ``FEW``."""
+FEW = 4
+WEIGHTS = {"create": 4, "update": 5, "delete": 2, "rotate": 0.02}
+"""How often a verb is drawn; others once. Changing the key goes over everything there is."""
 TRY_AGAIN_AFTER_S = 0.1
 CALLBACK_SHARE = 0.2
-
-Request = tuple[str, str, str, str, Any]
-"""Operation, object, method, path, body."""
+CREDENTIAL_SHARE = 0.3
 
 
 class Client(threading.Thread):
@@ -29,7 +33,8 @@ class Client(threading.Thread):
         self._callback = callback
         self._ending = threading.Event()
         self._giving_up = threading.Event()
-        self._mine: list[str] = []
+        self._mine: deque[str] = deque(maxlen=100)
+        self._known: defaultdict[str, deque[str]] = defaultdict(lambda: deque(maxlen=FEW))
         self.error: Exception | None = None
 
     def end(self) -> None:
@@ -61,41 +66,42 @@ class Client(threading.Thread):
                     self._cancel(http)
 
     def _ask(self, http: httpx.Client, key: str) -> None:
-        operation, object_, method, path, body = self._request(key)
+        operation, asking = self._drawn(key)
         headers = {"Idempotency-Key": key}
         if self._random.random() < CALLBACK_SHARE:
             headers["Webhook-Url"] = self._callback
         invoked_at = time.monotonic()
-        outcome, task_id, tries = self._insist(http, method, path, body, headers)
-        if task_id is not None:
-            self._mine.append(task_id)
+        outcome, task, tries = self._insist(http, asking, headers)
+        if task is not None:
+            self._mine.append(task["task_id"])
+            self._known[task["object_type"]].append(task["object_id"])
         self._history.add(
             Operation(
                 client=self._number,
                 operation=operation,
-                object=object_,
+                object=None if task is None else f"{task['object_type']}/{task['object_id']}",
                 key=key,
                 invoked_at=invoked_at,
                 answered_at=time.monotonic(),
                 outcome=outcome,
-                task_id=task_id,
+                task_id=None if task is None else task["task_id"],
                 tries=tries,
             )
         )
 
     def _insist(
-        self, http: httpx.Client, method: str, path: str, body: Any, headers: dict[str, str]
-    ) -> tuple[Outcome, str | None, int]:
+        self, http: httpx.Client, asking: Asking, headers: dict[str, str]
+    ) -> tuple[Outcome, dict[str, Any] | None, int]:
         tries = 0
         while not self._giving_up.is_set():
             tries += 1
             try:
-                answer = http.request(method, path, json=body, headers=headers)
+                answer = http.request(asking.method, asking.path, json=asking.body, headers=headers)
             except httpx.HTTPError:
                 self._giving_up.wait(TRY_AGAIN_AFTER_S)
                 continue
             if answer.status_code == 202:
-                return "accepted", answer.json()["task_id"], tries
+                return "accepted", answer.json(), tries
             if answer.status_code in (429, 503):
                 assert "Retry-After" in answer.headers, answer.text
                 self._giving_up.wait(TRY_AGAIN_AFTER_S)
@@ -110,20 +116,17 @@ class Client(threading.Thread):
         except httpx.HTTPError:
             return
 
-    def _request(self, key: str) -> Request:
+    def _drawn(self, key: str) -> tuple[str, Asking]:
         draw = self._random
-        model, credential = f"m-{draw.randrange(MODELS)}", f"c-{draw.randrange(CREDENTIALS)}"
-        named = {"litellm_credential_name": credential} if draw.random() < 0.3 else {}
-        about_model, about_credential = f"model/{model}", f"credential/{credential}"
-        values = {"credential_name": credential, "credential_values": {"api_key": f"key of {key}"}}
-        requests: list[tuple[int, Request]] = [
-            (4, ("model.create", about_model, "POST", "/model/new", a_model(key, model_id=model, **named))),
-            (5, ("model.update", about_model, "PATCH", f"/model/{model}/update", {"model_name": key})),
-            (1, ("model.block", about_model, "POST", "/model/block", {"model_id": model})),
-            (1, ("model.unblock", about_model, "POST", "/model/unblock", {"model_id": model})),
-            (1, ("model.rollback", about_model, "POST", f"/model/{model}/rollback", {"version": 1})),
-            (2, ("model.delete", about_model, "POST", "/model/delete", {"id": model})),
-            (2, ("credential.create", about_credential, "POST", "/credentials", values)),
-            (1, ("credential.delete", about_credential, "DELETE", f"/credentials/{credential}", None)),
-        ]
-        return draw.choices([one for _, one in requests], [weight for weight, _ in requests])[0]
+        weights = [WEIGHTS.get(name.partition(".")[2], 1) for name in CHANGES]
+        operation = draw.choices(list(CHANGES), weights)[0]
+        asking = CHANGES[operation].about(self._object(OPERATIONS[operation].object_type), key, f"sk-{key}")
+        if operation == "model.create" and draw.random() < CREDENTIAL_SHARE:
+            asking.body["litellm_params"]["litellm_credential_name"] = self._object("credential")
+        return operation, asking
+
+    def _object(self, object_type: str) -> str:
+        """Mostly one of a few that everybody knows; sometimes one that was made for this client."""
+        if self._known[object_type] and self._random.random() < 0.2:
+            return self._random.choice(self._known[object_type])
+        return f"{object_type}-{self._random.randrange(OBJECTS.get(object_type, FEW))}"

@@ -11,7 +11,8 @@ Outcome = Literal["accepted", "refused", "unknown"]
 
 _TASKS = """
 SELECT task_id::text, seq, idempotency_key AS key, status, object_type || '/' || object_id AS object, finished_at,
-       (SELECT count(*) FROM audit_entry a WHERE a.task_id = t.task_id) AS entries,
+       (SELECT max(n) FROM (SELECT count(*) AS n FROM audit_entry a WHERE a.task_id = t.task_id
+                             GROUP BY a.object_type, a.object_id) of_object) AS entries,
        (SELECT min(position) FROM audit_entry a WHERE a.task_id = t.task_id) AS position
 FROM task t ORDER BY seq
 """
@@ -22,7 +23,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
     client: int
     operation: str
-    object: str
+    object: str | None
     key: str
     invoked_at: float
     answered_at: float
@@ -97,7 +98,7 @@ def _twice(keys: Iterable[str | None]) -> list[str]:
 
 
 def _effects_twice(tasks: Sequence[dict[str, Any]]) -> list[str]:
-    return [f"effect of {task['task_id']}" for task in tasks if task["entries"] > 1]
+    return [f"effect of {task['task_id']}" for task in tasks if (task["entries"] or 0) > 1]
 
 
 def _applied_out_of_order(tasks: Sequence[dict[str, Any]]) -> list[str]:
@@ -118,11 +119,11 @@ def _accepted_out_of_order(accepted: Sequence[Operation], by_id: dict[str, dict[
     found: list[str] = []
     answered: dict[str, list[tuple[float, int]]] = {}
     for one in accepted:
-        if one.task_id in by_id:
+        if one.object is not None and one.task_id in by_id:
             answered.setdefault(one.object, []).append((one.answered_at, by_id[one.task_id]["seq"]))
     for one in accepted:
         task = by_id.get(one.task_id or "")
-        earlier = [seq for at, seq in answered.get(one.object, []) if at < one.invoked_at]
+        earlier = [seq for at, seq in answered.get(one.object or "", []) if at < one.invoked_at]
         # What was tried again may have been accepted at any of its tries, the first of which is ``invoked_at``.
         if task is not None and earlier and task["seq"] < max(earlier):
             found.append(f"{one.task_id} has seq {task['seq']}, accepted after seq {max(earlier)} was answered")

@@ -3,7 +3,9 @@
 import statistics
 import tempfile
 import time
+from bisect import bisect_left
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -24,6 +26,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     verdict: Verdict
     faults: list[Fault]
+    answered_s: dict[str, list[float]]
+    """By fault: how long the answers took that were asked for while it lasted."""
     callbacks: int
     callbacks_with_two_ids: int
 
@@ -49,7 +53,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return [
             f"seed {self.seed}, {self.seconds:.0f} s of load, {len(self.faults)} faults",
             *(f"  {name:<36}{count:>8}" for name, count in counts.items()),
-            "recovery in seconds after the part was back",
+            f"  {'':<36}{'times':>6}{'recovered after, s':>20}{'answers meanwhile, p99 s':>26}",
             *self._recoveries(),
             *(f"  {what}" for what in (*verdict.lost, *verdict.duplicated, *verdict.out_of_order)[:20]),
         ]
@@ -58,11 +62,18 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         by_name: defaultdict[str, list[float]] = defaultdict(list)
         for fault in self.faults:
             by_name[fault.name].append(fault.recovered_after_s)
-        every = [fault.recovered_after_s for fault in self.faults] or [0.0]
+        every = sorted(fault.recovered_after_s for fault in self.faults)
         return [
-            *(f"  {name:<36}{len(took):>4} x, worst {max(took):6.2f}" for name, took in sorted(by_name.items())),
-            f"  {'all':<36}{len(every):>4} x, worst {max(every):6.2f}, median {statistics.median(every):5.2f}",
+            *(_row(name, took, self.answered_s.get(name, [])) for name, took in sorted(by_name.items())),
+            _row("all", every, [took for answers in self.answered_s.values() for took in answers]),
+            f"  {'median recovery':<42}{statistics.median(every or [0.0]):>20.2f}",
         ]
+
+
+def _row(name: str, recovered_after_s: Sequence[float], answered_s: Sequence[float]) -> str:
+    worst = max(recovered_after_s, default=0.0)
+    p99 = f"{sorted(answered_s)[int(len(answered_s) * 0.99)]:>26.2f}" if answered_s else f"{'-':>26}"
+    return f"  {name:<36}{len(recovered_after_s):>6}{worst:>20.2f}{p99}"
 
 
 def storm(seed: int, seconds: float) -> Report:
@@ -90,6 +101,7 @@ def storm(seed: int, seconds: float) -> Report:
         seconds=took_s,
         verdict=verdict,
         faults=nemesis.faults,
+        answered_s=_answered_s(history, nemesis.faults),
         callbacks=told,
         callbacks_with_two_ids=two_ids,
     )
@@ -113,6 +125,16 @@ def _settle(fleet: Fleet) -> None:
         time.sleep(0.2)
     until(lambda: not fleet._unfinished())
     fleet.check_invariants()
+
+
+def _answered_s(history: History, faults: list[Fault]) -> dict[str, list[float]]:
+    operations = sorted(history.operations, key=lambda one: one.invoked_at)
+    invoked_at = [one.invoked_at for one in operations]
+    found: defaultdict[str, list[float]] = defaultdict(list)
+    for fault in faults:
+        meanwhile = operations[bisect_left(invoked_at, fault.began_at) : bisect_left(invoked_at, fault.over_at)]
+        found[fault.name] += [one.answered_at - one.invoked_at for one in meanwhile]
+    return dict(found)
 
 
 def _callbacks(receiver: Receiver) -> tuple[int, int]:

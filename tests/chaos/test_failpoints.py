@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import msgspec
 import psycopg
 import pytest
 import pytest_asyncio
@@ -21,74 +20,36 @@ from shared.runtime.failpoints import ACTIONS, POINTS, FailpointReached, arm, di
 from tests.chaos import victims
 from tests.conftest import ENCRYPTION_KEYS, MASTER_KEY, SettingsBuilder
 from tests.service.api.serving import an_api
-from tests.service.building import CANARY, Side, a_model, long_ago
+from tests.service.building import CANARY, Side, long_ago
+from tests.support.changes import CHANGES, VERSIONS, Asking
 from tests.support.receivers import Receiver
+from worker.app import Workshop
 
 Database = psycopg.Connection[Any]
 Environment = dict[str, str]
+NEW = CHANGES["model.create"].about("m", "first", CANARY)
 
-
-class Change(msgspec.Struct, frozen=True):
-    """A request, what has to be there before, and the version of the object that it leaves."""
-
-    method: str
-    path: str
-    body: Any = None
-    before: tuple["Change", ...] = ()
-    leaves: int | None = None
-
-
-NEW = Change("POST", "/model/new", a_model(info={"id": "m"}), leaves=1)
-RENAME = Change("PATCH", "/model/m/update", {"model_name": "second"}, (NEW,), leaves=2)
-BLOCK = Change("POST", "/model/block", {"model_id": "m"}, (NEW,), leaves=2)
-NEW_CREDENTIAL = Change(
-    "POST", "/credentials", {"credential_name": "c", "credential_values": {"api_key": CANARY}}, leaves=1
-)
-# Nobody is there: what is sent to it is not what these tests are about.
-ENDPOINT = {"url": "http://127.0.0.1:1/", "event_types": ["team.*"]}
-NEW_WEBHOOK = Change("POST", "/webhooks", ENDPOINT, leaves=1)
-NEW_WEBHOOK_OFF = Change("POST", "/webhooks", {**ENDPOINT, "enabled": False})
-CHANGES = {
-    "model.create": NEW,
-    "model.update": RENAME,
-    "model.block": BLOCK,
-    "model.unblock": Change("POST", "/model/unblock", {"model_id": "m"}, (NEW, BLOCK), leaves=3),
-    "model.rollback": Change("POST", "/model/m/rollback", {"version": 1}, (NEW, RENAME), leaves=3),
-    "model.delete": Change("POST", "/model/delete", {"id": "m"}, (NEW,)),
-    "credential.create": NEW_CREDENTIAL,
-    "credential.update": Change(
-        "PATCH", "/credentials/c", {"credential_info": {"region": "eu"}}, (NEW_CREDENTIAL,), leaves=2
-    ),
-    "credential.delete": Change("DELETE", "/credentials/c", None, (NEW_CREDENTIAL,)),
-    "webhook.create": NEW_WEBHOOK,
-    "webhook.update": Change("PATCH", "/webhooks/{id}", {"event_types": ["key.*"]}, (NEW_WEBHOOK,), leaves=2),
-    "webhook.rotate_secret": Change("POST", "/webhooks/{id}/rotate", None, (NEW_WEBHOOK,), leaves=2),
-    "webhook.enable": Change("POST", "/webhooks/{id}/enable", None, (NEW_WEBHOOK_OFF,), leaves=2),
-    "webhook.disable": Change("POST", "/webhooks/{id}/disable", None, (NEW_WEBHOOK,), leaves=2),
-    "webhook.test": Change("POST", "/webhooks/{id}/test", None, (NEW_WEBHOOK,), leaves=1),
-    "webhook.replay": Change(
-        "POST", "/webhooks/{id}/replay", {"since": "2026-01-01T00:00:00Z"}, (NEW_WEBHOOK,), leaves=1
-    ),
-    "webhook.delete": Change("DELETE", "/webhooks/{id}", None, (NEW_WEBHOOK,)),
-}
-TABLES = {
-    "model": ("model", "model_id"),
-    "credential": ("credential", "credential_name"),
-    "webhook": ("webhook_endpoint", "webhook_id"),
-}
 APPLYING = [name for name in POINTS if name.startswith("apply.")]
+WORKING = [name for name in POINTS if name.startswith(("apply.", "chore.", "deliver.", "sweep."))]
 ATTEMPTING = ["attempt.before_commit", "attempt.after_commit"]
 IN_CHUNKS = [name for name in POINTS if name.startswith("chore.")]
-DELIVERING = [name for name in POINTS if name.startswith("deliver.")]
-SWEEPING = [name for name in POINTS if name.startswith("sweep.")]
+AT_THE_END = ["apply.before_head", "apply.before_commit", "apply.after_wake", "apply.after_ring"]
+POSTPONING = ["attempt.before_postpone", "attempt.after_postpone"]
 ACCEPTING = ["intake.before_insert", "intake.before_commit", "intake.after_commit", "intake.after_ring"]
+PURGING = ["purge.before_commit", "purge.after_commit"]
+
+
+def comes_by(operation: str, point: str) -> bool:
+    """Long tasks are done in chunks, and all others are not."""
+    if operation in CHORES:
+        return point in AT_THE_END or not point.startswith(("apply.", "attempt."))
+    return point not in IN_CHUNKS
 
 
 def test_every_operation_and_every_failpoint_is_here() -> None:
-    assert {*CHANGES, "encryption.rotate"} == set(OPERATIONS)
-    assert CHORES.keys() == {"encryption.rotate"}
-    points = {*APPLYING, *ATTEMPTING, "attempt.before_postpone", *IN_CHUNKS, *DELIVERING, *SWEEPING, *ACCEPTING}
-    assert points == set(POINTS)
+    assert set(CHANGES) == set(OPERATIONS)
+    assert {operation.object_type for operation in OPERATIONS.values()} == set(VERSIONS)
+    assert {*WORKING, *ATTEMPTING, *POSTPONING, *ACCEPTING, *PURGING} == set(POINTS)
 
 
 def test_every_failpoint_is_in_the_code_once() -> None:
@@ -121,47 +82,53 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def side(engine: Engine, keyring: Keyring) -> Side:
-    return Side(engine, keyring)
+def shop(environment: Environment) -> Iterator[Workshop]:
+    """The worker that goes on after another one's death."""
+    with victims.workshop(environment) as shop:
+        yield shop
 
 
-async def asked(client: httpx.AsyncClient, change: Change, **headers: str) -> httpx.Response:
+async def asked(client: httpx.AsyncClient, asking: Asking, **headers: str) -> httpx.Response:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    response = await client.request(change.method, change.path, json=change.body, headers=named)
+    response = await client.request(asking.method, asking.path, json=asking.body, headers=named)
     assert response.status_code == 202, response.text
     return response
 
 
-async def prepared(client: httpx.AsyncClient, side: Side, change: Change) -> Change:
-    """With the id of its object, where that was drawn."""
-    for earlier in change.before:
-        await asked(client, earlier)
-        side.drain.drain()
-    drawn = (await client.get("/webhooks")).json()["data"]
-    return msgspec.structs.replace(change, path=change.path.format(id=drawn[0]["webhook_id"])) if drawn else change
+async def each_operation(client: httpx.AsyncClient, shop: Workshop, point: str) -> AsyncIterator[Asking]:
+    """A request for every operation that comes by, once all is there that it needs, whoever drew its object's id."""
+    for operation in (name for name in OPERATIONS if comes_by(name, point)):
+        object_id = f"of-{operation}"
+        for earlier in CHANGES[operation].after:
+            answer = await asked(client, CHANGES[earlier].about(object_id, "first", CANARY))
+            object_id = answer.json()["object_id"]
+            shop.drain.drain()
+        yield CHANGES[operation].about(object_id, "second", CANARY)
 
 
-def killed(environment: Environment, point: str, **more: Any) -> None:
-    assert victims.run(victims.work, environment, failpoint=f"{point}:kill", **more) == -signal.SIGKILL
+def killed(environment: Environment, failpoint: str, **more: Any) -> None:
+    assert victims.run(victims.work, environment, failpoint=failpoint, **more) == -signal.SIGKILL
 
 
-def recovered(environment: Environment, database: Database, **more: Any) -> None:
-    """Another worker, after whatever the dead one had leased has run out."""
-    database.execute("UPDATE delivery SET next_attempt_at = now() WHERE status = 'pending'")
+def recovered(shop: Workshop, database: Database, **more: Any) -> None:
+    """Another worker, after whatever the dead one had leased or put off is due."""
+    for table, is_open in (("delivery", "status = 'pending'"), ("task", "finished_at IS NULL")):
+        database.execute(f"UPDATE {table} SET next_attempt_at = now() WHERE {is_open}")  # pyright: ignore
     database.execute("UPDATE destination SET leased_until = NULL")
-    assert victims.run(victims.work, environment, **more) == 0
+    victims.work_in(shop, **more)
 
 
-def check_done_once(database: Database, receiver: Receiver, task_id: str, change: Change) -> None:
-    ((status, type_, object_id, entries),) = database.execute(
-        "SELECT status, object_type, object_id, (SELECT count(*) FROM audit_entry WHERE task_id = t.task_id)"
+def check_done_once(database: Database, receiver: Receiver, task_id: str) -> None:
+    ((status, operation, object_id, entries),) = database.execute(
+        "SELECT status, operation, object_id, (SELECT count(*) FROM audit_entry WHERE task_id = t.task_id)"
         " FROM task t WHERE task_id = %s",
         [task_id],
     ).fetchall()
-    assert (status, entries) == ("succeeded", 1)
-    table, key = TABLES[type_]
-    left = database.execute(f"SELECT version FROM {table} WHERE {key} = %s", [object_id]).fetchall()  # pyright: ignore
-    assert left == ([] if change.leaves is None else [(change.leaves,)])
+    assert (operation, status, entries) == (operation, "succeeded", 1)
+    version = VERSIONS[OPERATIONS[operation].object_type]
+    leaves = CHANGES[operation].leaves
+    left = [] if version is None else database.execute(version, [object_id]).fetchall()  # pyright: ignore
+    assert (operation, left) == (operation, [] if leaves is None else [(leaves,)])
     check_told_once(database, receiver, task_id, "task.succeeded")
 
 
@@ -176,85 +143,94 @@ def check_told_once(database: Database, receiver: Receiver, task_id: str, event_
     assert database.execute(untold).fetchone() == (0,)
 
 
-@pytest.mark.parametrize("point", APPLYING)
-@pytest.mark.parametrize("operation", CHANGES)
-async def test_killed_while_applying(
-    operation: str,
+@pytest.mark.parametrize("point", WORKING)
+async def test_killed_while_applying_and_telling(
     point: str,
     client: httpx.AsyncClient,
-    side: Side,
+    shop: Workshop,
     environment: Environment,
     database: Database,
     receiver: Receiver,
 ) -> None:
-    change = await prepared(client, side, CHANGES[operation])
-    task_id = (await asked(client, change, Webhook_Url=receiver.url)).json()["task_id"]
-    killed(environment, point)
-    recovered(environment, database)
-    check_done_once(database, receiver, task_id, change)
+    async for asking in each_operation(client, shop, point):
+        task_id = (await asked(client, asking, Webhook_Url=receiver.url)).json()["task_id"]
+        killed(environment, f"{point}:kill")
+        recovered(shop, database)
+        check_done_once(database, receiver, task_id)
 
 
-@pytest.mark.parametrize("point", ATTEMPTING)
-@pytest.mark.parametrize("operation", CHANGES)
+@pytest.mark.parametrize("point", [*ATTEMPTING, *POSTPONING])
 async def test_killed_while_trying_with_care(
-    operation: str,
     point: str,
     client: httpx.AsyncClient,
-    side: Side,
+    shop: Workshop,
     environment: Environment,
     database: Database,
     receiver: Receiver,
 ) -> None:
-    change = await prepared(client, side, CHANGES[operation])
-    task_id = (await asked(client, change, Webhook_Url=receiver.url)).json()["task_id"]
-    killed(environment, point, one_by_one=True)
-    recovered(environment, database, one_by_one=True)
-    check_done_once(database, receiver, task_id, change)
-
-
-@pytest.mark.parametrize("point", [*DELIVERING, *SWEEPING])
-async def test_killed_while_telling(
-    point: str, client: httpx.AsyncClient, environment: Environment, database: Database, receiver: Receiver
-) -> None:
-    task_id = (await asked(client, NEW, Webhook_Url=receiver.url)).json()["task_id"]
-    killed(environment, point)
-    recovered(environment, database)
-    check_done_once(database, receiver, task_id, NEW)
+    broken_off = "apply.before_commit:raise," if point in POSTPONING else ""
+    async for asking in each_operation(client, shop, point):
+        task_id = (await asked(client, asking, Webhook_Url=receiver.url)).json()["task_id"]
+        killed(environment, f"{broken_off}{point}:kill", one_by_one=True)
+        recovered(shop, database, one_by_one=True)
+        check_done_once(database, receiver, task_id)
 
 
 @pytest.mark.parametrize("point", ACCEPTING)
-@pytest.mark.parametrize("operation", CHANGES)
 async def test_killed_while_accepting(
-    operation: str,
     point: str,
     client: httpx.AsyncClient,
-    side: Side,
+    shop: Workshop,
     environment: Environment,
     database: Database,
     receiver: Receiver,
 ) -> None:
     """The client asks again with the same key, and does not know whether it was heard the first time."""
-    change = await prepared(client, side, CHANGES[operation])
-    headers = {"Idempotency-Key": "once", "Webhook-Url": receiver.url}
-    request = (change.method, change.path, change.body, headers)
-    code = victims.run(victims.submit, environment, *request, failpoint=f"{point}:kill")
+    was_committed = point not in ("intake.before_insert", "intake.before_commit")
+    async for asking in each_operation(client, shop, point):
+        key = f"{asking.method} {asking.path}"
+        request = (asking.method, asking.path, asking.body, {"Idempotency-Key": key, "Webhook-Url": receiver.url})
+        code = victims.run(victims.submit, environment, *request, failpoint=f"{point}:kill")
+        assert code == -signal.SIGKILL
+        assert database.execute("SELECT count(*) FROM task WHERE finished_at IS NULL").fetchone() == (was_committed,)
+        answer = await asked(client, asking, Idempotency_Key=key, Webhook_Url=receiver.url)
+        assert ("Idempotency-Replayed" in answer.headers) == was_committed
+        recovered(shop, database)
+        check_done_once(database, receiver, answer.json()["task_id"])
+
+
+@pytest.mark.parametrize("point", PURGING)
+async def test_killed_while_purging(
+    point: str, client: httpx.AsyncClient, shop: Workshop, environment: Environment, database: Database
+) -> None:
+    """What has ended goes, later if not now; what has not ended stays, however old it is."""
+    task_id = (await asked(client, NEW)).json()["task_id"]
+    await client.post(f"/tasks/{task_id}/cancel", headers={"Prefer": "wait=0"})
+    shop.drain.drain()
+    other = (await asked(client, CHANGES["model.create"].about("other", "second"))).json()["task_id"]
+    database.execute(
+        "UPDATE task SET submitted_at = submitted_at - interval '1 year', finished_at = finished_at - interval '1 year'"
+    )
+    code = victims.run(victims.purge, environment, failpoint=f"{point}:kill:2")
     assert code == -signal.SIGKILL
-    before = database.execute("SELECT count(*) FROM task WHERE finished_at IS NULL").fetchone()
-    assert before == (0 if point in ("intake.before_insert", "intake.before_commit") else 1,)
-    answer = await asked(client, change, Idempotency_Key="once", Webhook_Url=receiver.url)
-    assert ("Idempotency-Replayed" in answer.headers) == (before == (1,))
-    recovered(environment, database)
-    check_done_once(database, receiver, answer.json()["task_id"], change)
+    assert victims.run(victims.purge, environment) == 0
+    assert database.execute("SELECT task_id::text FROM task").fetchall() == [(other,)]
+    shop.drain.drain()
 
 
 @pytest.mark.parametrize("point", APPLYING)
 async def test_killed_while_cancelling(
-    point: str, client: httpx.AsyncClient, environment: Environment, database: Database, receiver: Receiver
+    point: str,
+    client: httpx.AsyncClient,
+    shop: Workshop,
+    environment: Environment,
+    database: Database,
+    receiver: Receiver,
 ) -> None:
     task_id = (await asked(client, NEW, Webhook_Url=receiver.url)).json()["task_id"]
     await client.post(f"/tasks/{task_id}/cancel", headers={"Prefer": "wait=0"})
-    killed(environment, point)
-    recovered(environment, database)
+    killed(environment, f"{point}:kill")
+    recovered(shop, database)
     found = database.execute(
         "SELECT status, action, (SELECT count(*) FROM model) FROM task LEFT JOIN audit_entry USING (task_id)"
     )
@@ -262,31 +238,28 @@ async def test_killed_while_cancelling(
     check_told_once(database, receiver, task_id, "task.cancelled")
 
 
-@pytest.mark.parametrize("point", [*IN_CHUNKS, "apply.before_head", "apply.before_commit", "apply.after_wake"])
+@pytest.mark.parametrize("point", [*IN_CHUNKS, *AT_THE_END])
 async def test_killed_in_the_middle_of_changing_the_key(
     point: str,
     client: httpx.AsyncClient,
-    side: Side,
+    shop: Workshop,
     environment: Environment,
     database: Database,
     receiver: Receiver,
 ) -> None:
     """The API and the worker after the kill have a new key that writes."""
-    await prepared(client, side, RENAME)
+    await asked(client, NEW)
+    shop.drain.drain()
     rotating = {**environment, "POINTSMAN_ENCRYPTION_KEYS": f"{new_key('new')},{ENCRYPTION_KEYS}"}
     headers = {"Webhook-Url": receiver.url}
     assert victims.run(victims.submit, rotating, "POST", "/encryption/rotate", None, headers) == 0
-    killed(rotating, point)
-    database.execute("UPDATE task SET next_attempt_at = now() WHERE finished_at IS NULL")
-    recovered(rotating, database)
-    ((task_id, status, entries),) = database.execute(
-        "SELECT task_id::text, status, (SELECT count(*) FROM audit_entry WHERE task_id = t.task_id)"
-        " FROM task t WHERE operation = 'encryption.rotate'"
-    ).fetchall()
-    assert (status, entries) == ("succeeded", 1)
+    killed(rotating, f"{point}:kill")
+    with victims.workshop(rotating) as other:
+        recovered(other, database)
+    ((task_id,),) = database.execute("SELECT task_id::text FROM task WHERE operation = 'encryption.rotate'").fetchall()
+    check_done_once(database, receiver, task_id)
     sealed = database.execute("SELECT litellm_params->>'api_key' FROM model").fetchall()
     assert [value.split(":")[1] for (value,) in sealed] == ["new"]
-    check_told_once(database, receiver, task_id, "task.succeeded")
 
 
 async def test_a_task_that_kills_every_worker_ends_as_failed(
@@ -295,8 +268,8 @@ async def test_a_task_that_kills_every_worker_ends_as_failed(
     task_id = (await asked(client, NEW)).json()["task_id"]
     limited = {**environment, "POINTSMAN_MAX_ATTEMPTS": "2"}
     for _ in range(2):
-        killed(limited, "apply.before_commit", one_by_one=True)
-    other = (await asked(client, Change("POST", "/model/new", a_model()))).json()["task_id"]
+        killed(limited, "apply.before_commit:kill", one_by_one=True)
+    other = (await asked(client, CHANGES["model.create"].about("other", "second"))).json()["task_id"]
     assert victims.run(victims.work, limited, one_by_one=True) == 0
     found = database.execute("SELECT task_id::text, status, attempt, problem->>'code' FROM task").fetchall()
     assert {row[0]: row[1:] for row in found} == {task_id: ("failed", 2, "poisoned"), other: ("succeeded", 1, None)}
@@ -326,4 +299,5 @@ def test_an_unknown_failpoint_or_action_is_refused() -> None:
         arm("apply.sometime", "kill")
     with pytest.raises(KeyError):
         arm("apply.after_claim", "explode")
+    disarm()
     assert set(ACTIONS) == {"kill", "freeze", "raise"}

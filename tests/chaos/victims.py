@@ -4,8 +4,9 @@ They are forked from a server that has everything imported: a process in a few h
 """
 
 import asyncio
+import contextlib
 import multiprocessing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from shared.messaging.broker import celery_app
@@ -19,10 +20,19 @@ _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["tests.chaos.victims"])
 
 
-def work(environment: Mapping[str, str], *, one_by_one: bool = False) -> None:
-    """What the ring, the deliverer and the sweep would do, one after the other."""
+@contextlib.contextmanager
+def workshop(environment: Mapping[str, str]) -> Iterator[Workshop]:
     settings = load(environment)
-    shop = Workshop(celery_app(settings.redis_url.reveal(), sweep_interval_s=1), check(settings))
+    app = celery_app(settings.redis_url.reveal(), sweep_interval_s=1)
+    shop = Workshop(app, check(settings))
+    yield shop
+    shop.sweeper._engine.dispose()
+    shop._waker.close()
+    app.close()
+
+
+def work_in(shop: Workshop, *, one_by_one: bool = False) -> None:
+    """What the ring, the deliverer and the sweep would do, one after the other."""
     if one_by_one:
         shop.drain.one_by_one(shop.attempts.due(100))
     shop.drain.drain()
@@ -30,6 +40,17 @@ def work(environment: Mapping[str, str], *, one_by_one: bool = False) -> None:
         pass
     shop.deliverer.deliver()
     shop.sweeper.sweep()
+
+
+def work(environment: Mapping[str, str], *, one_by_one: bool = False) -> None:
+    with workshop(environment) as shop:
+        work_in(shop, one_by_one=one_by_one)
+
+
+def purge(environment: Mapping[str, str]) -> None:
+    """What the schedule asks for now and then."""
+    with workshop(environment) as shop:
+        shop.retention.purge()
 
 
 def submit(environment: Mapping[str, str], method: str, path: str, body: Any, headers: Mapping[str, str]) -> None:

@@ -1,10 +1,10 @@
 """Whichever part is away, stalled, emptied or killed: what was accepted is done, once and in order."""
 
+import contextlib
 import itertools
 import threading
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -109,6 +109,22 @@ def test_all_workers_may_be_stopped_in_good_order_under_load(fleet: Fleet) -> No
     assert {task["attempt"] for task in fleet.all_succeed(sent)} == {1}
 
 
+def test_a_worker_asked_to_end_ends_what_it_has_begun_and_nothing_else(fleet: Fleet) -> None:
+    """In its grace, without a KILL, and without an attempt more."""
+    with fleet.held_before_commit():
+        sent = [fleet.accepted(a_model()) for _ in range(10)]
+        until(fleet.is_held)
+        ending = threading.Thread(target=fleet.stop, args=(APPLY,))
+        ending.start()
+        until(lambda: "Warm shutdown" in fleet.parts[APPLY].logged, lambda: fleet.told)
+        waiting = fleet.accepted(a_model("comes while it ends"))
+    ending.join()
+    assert fleet.parts[APPLY].exit_code == 0
+    assert [fleet.http.get(f"/tasks/{task_id}").json()["attempt"] for task_id in sent] == [1] * 10
+    fleet.start(APPLY)
+    assert fleet.ended(waiting)["attempt"] == 1
+
+
 # --- Redis ---
 
 
@@ -124,6 +140,27 @@ def test_a_stalled_redis_holds_up_no_client(fleet: Fleet) -> None:
     with fleet.frozen(fleet.valkey):
         sent = [fleet.accepted(a_model()) for _ in range(20)]
     fleet.all_succeed(sent)
+
+
+def test_a_full_redis_holds_up_no_client_and_work_goes_on_when_it_has_room(fleet: Fleet) -> None:
+    with fleet.full_redis():
+        sent = [fleet.accepted(a_model()) for _ in range(20)]
+        until(lambda: "ring.failed" in fleet.parts[API].logged)
+    fleet.all_succeed(sent)
+
+
+def test_a_worker_outlives_a_redis_that_is_full(fleet: Fleet) -> None:
+    """A message can be taken then, and not be marked as taken, which by default is the end of a worker."""
+    running = fleet.parts[APPLY].pid
+    with contextlib.ExitStack() as full:
+        with fleet.held_before_commit(), fleet.redis() as client:
+            sent = [fleet.accepted(a_model()) for _ in range(10)]
+            until(lambda: fleet.is_held() and client.llen("pointsman.apply"))
+            full.enter_context(fleet.full_redis())
+        until(lambda: "OutOfMemoryError" in fleet.parts[APPLY].logged, lambda: fleet.told)
+    fleet.all_succeed(sent)
+    assert fleet.parts[APPLY].is_running
+    assert fleet.parts[APPLY].pid == running
 
 
 def test_a_wiped_redis_loses_nothing(fleet: Fleet) -> None:
@@ -238,7 +275,7 @@ def _submit(fleet: Fleet, count: int) -> list[str]:
         return list(clients.map(lambda number: fleet.accepted(a_model(f"one of many {number}")), range(count)))
 
 
-@contextmanager
+@contextlib.contextmanager
 def _load(fleet: Fleet, refused: list[httpx.Response] | None = None) -> Generator[list[str]]:
     """A steady stream of submissions; gives the ids of what was accepted, and keeps what was not."""
     accepted: list[str] = []

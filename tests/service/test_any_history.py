@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -15,17 +15,22 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 from sqlalchemy import Engine
 
+from shared.domain.tasks import CHORES
 from shared.encryption.keyring import Keyring
+from shared.operations import OPERATIONS
 from shared.runtime.failpoints import POINTS, arm, disarm
 from tests.conftest import SettingsBuilder
 from tests.service.api.serving import an_api
 from tests.service.building import CANARY, Side, long_ago
+from tests.support.changes import CHANGES, Asking
 
 T = TypeVar("T")
 Database = psycopg.Connection[Any]
-Json = dict[str, Any]
 
 _letters = st.sampled_from("ab")
+_tags = st.sampled_from(["none", "current", "stale"])
+_HURRIED = ["credential.create", "model.create", "model.delete", "model.rollback", "credential.delete"]
+STALE = '"9-9"'
 _places = st.sampled_from([name for name in POINTS if name.startswith(("apply.", "attempt."))])
 
 
@@ -51,51 +56,119 @@ class Loop:
 
 
 class Expected(msgspec.Struct):
-    """An accepted task as the model sees it; ``request`` can be sent again."""
+    """An accepted task as the model sees it; ``asking`` can be sent again."""
 
     task_id: str
-    verb: str
+    operation: str
     object: str
-    request: tuple[str, str, Any, dict[str, str]]
-    name: str = ""
+    asking: Asking
+    headers: dict[str, str]
+    value: str
     credential: str | None = None
     if_match: str | None = None
     is_cancelled: bool = False
     is_revoked: bool = False
 
 
-class World(msgspec.Struct):
-    """What there should be: models with their name, credential and version; credentials."""
+class Said(msgspec.Struct, frozen=True):
+    """What a model says, and a rollback brings back."""
 
-    models: dict[str, tuple[str, str | None, int]] = {}
-    credentials: set[str] = set()
+    name: str
+    credential: str | None
+    blocked: bool = False
+
+
+class Model(msgspec.Struct):
+    versions: list[Said]
+
+    @property
+    def now(self) -> Said:
+        return self.versions[-1]
+
+    def becomes(self, said: Said) -> bool:
+        """What is so already is confirmed, and is no version."""
+        if said != self.now:
+            self.versions.append(said)
+        return True
+
+
+class World(msgspec.Struct):
+    """What there should be. Each operation below changes it and says whether it succeeds."""
+
+    models: dict[str, Model] = {}
+    credentials: dict[str, int] = {}
 
     def apply(self, task: Expected, etag_holds: bool) -> str:
         """Carries the task out, and says how it ends."""
         if task.is_cancelled:
             return "cancelled"
-        return "succeeded" if not task.is_revoked and self._carry_out(task, etag_holds) else "failed"
+        is_allowed = etag_holds and not task.is_revoked and self.exists(task) != task.operation.endswith(".create")
+        return "succeeded" if is_allowed and MEANINGS[task.operation](self, task) else "failed"
 
-    def _carry_out(self, task: Expected, etag_holds: bool) -> bool:
-        exists = task.object in (self.models if task.object.startswith("m") else self.credentials)
-        is_creation = task.verb.endswith("create")
-        lacks_credential = task.credential is not None and task.credential not in self.credentials
-        if exists == is_creation or lacks_credential or not etag_holds:
+    def exists(self, task: Expected) -> bool:
+        return task.object in (self.models if task.operation.startswith("model.") else self.credentials)
+
+    def knows(self, credential: str | None) -> bool:
+        return credential is None or credential in self.credentials
+
+    def create_model(self, task: Expected) -> bool:
+        if not self.knows(task.credential):
             return False
-        if task.verb == "model.create":
-            self.models[task.object] = (task.name, task.credential, 1)
-        elif task.verb == "model.update":
-            _, credential, version = self.models[task.object]
-            self.models[task.object] = (task.name, credential, version + 1)
-        elif task.verb == "model.delete":
-            del self.models[task.object]
-        elif task.verb == "credential.create":
-            self.credentials.add(task.object)
-        elif any(credential == task.object for _, credential, _ in self.models.values()):
-            return False
-        else:
-            self.credentials.remove(task.object)
+        self.models[task.object] = Model([Said(task.value, task.credential)])
         return True
+
+    def update_model(self, task: Expected) -> bool:
+        return self._becomes(task, name=f"new {task.value}")
+
+    def block_model(self, task: Expected) -> bool:
+        return self._becomes(task, blocked=True)
+
+    def unblock_model(self, task: Expected) -> bool:
+        return self._becomes(task, blocked=False)
+
+    def roll_model_back(self, task: Expected) -> bool:
+        model = self.models[task.object]
+        first = model.versions[0]
+        return self.knows(first.credential) and model.becomes(first)
+
+    def delete_model(self, task: Expected) -> bool:
+        del self.models[task.object]
+        return True
+
+    def create_credential(self, task: Expected) -> bool:
+        self.credentials[task.object] = 1
+        return True
+
+    def update_credential(self, task: Expected) -> bool:
+        self.credentials[task.object] += 1
+        return True
+
+    def delete_credential(self, task: Expected) -> bool:
+        if any(model.now.credential == task.object for model in self.models.values()):
+            return False
+        del self.credentials[task.object]
+        return True
+
+    def _becomes(self, task: Expected, **fields: Any) -> bool:
+        model = self.models[task.object]
+        return model.becomes(msgspec.structs.replace(model.now, **fields))
+
+
+MEANINGS: dict[str, Callable[[World, Expected], bool]] = {
+    "model.create": World.create_model,
+    "model.update": World.update_model,
+    "model.block": World.block_model,
+    "model.unblock": World.unblock_model,
+    "model.rollback": World.roll_model_back,
+    "model.delete": World.delete_model,
+    "credential.create": World.create_credential,
+    "credential.update": World.update_credential,
+    "credential.delete": World.delete_credential,
+}
+
+
+def test_the_model_knows_every_operation_that_is_not_done_in_chunks() -> None:
+    assert set(MEANINGS) == set(OPERATIONS) - set(CHORES)
 
 
 class History(RuleBasedStateMachine):
@@ -115,58 +188,27 @@ class History(RuleBasedStateMachine):
 
     # --- the API ---
 
-    @rule(letter=_letters, credential=st.none() | _letters)
-    def create_a_model(self, letter: str, credential: str | None) -> None:
-        name = None if credential is None else self._named("c", credential)
-        params = {"model": "openai/x", "api_key": CANARY}
-        params |= {} if name is None else {"litellm_credential_name": name}
-        model_id, model_name = self._named("m", letter), self._fresh()
-        body = {"model_name": model_name, "litellm_params": params, "model_info": {"id": model_id}}
-        is_possible = not self._will_exist(model_id) and (name is None or self._will_exist(name))
-        self._submit("model.create", model_id, "POST", "/model/new", body, is_possible, model_name, name)
+    @rule(operation=st.sampled_from(list(MEANINGS)), letter=_letters, credential=st.none() | _letters, tag=_tags)
+    def ask(self, operation: str, letter: str, credential: str | None, tag: str) -> None:
+        """A tag goes along with updates, a credential with creations of models."""
+        object_ = self._named(operation.partition(".")[0], letter)
+        named = None if credential is None or operation != "model.create" else self._named("credential", credential)
+        etag = None
+        if operation == "model.update":
+            etag = {"none": None, "current": self._etag(object_), "stale": STALE}[tag]
+        self._submit(operation, object_, named, etag)
 
-    @rule(letter=_letters, condition=st.sampled_from(["none", "current", "stale"]))
-    def rename_a_model(self, letter: str, condition: str) -> None:
-        model_id, name = self._named("m", letter), self._fresh()
-        tag = {"none": None, "current": self._etag(model_id), "stale": '"9-9"'}[condition]
-        is_known_to_fail = tag == '"9-9"' and not any(t.object == model_id and not t.is_cancelled for t in self.open)
-        is_possible = self._will_exist(model_id) and not is_known_to_fail
-        body, path = {"model_name": name}, f"/model/{model_id}/update"
-        self._submit("model.update", model_id, "PATCH", path, body, is_possible, name, None, tag)
-
-    @rule(letter=_letters)
-    def delete_a_model(self, letter: str) -> None:
-        model_id = self._named("m", letter)
-        self._submit("model.delete", model_id, "POST", "/model/delete", {"id": model_id}, self._will_exist(model_id))
-
-    @rule(letter=_letters)
-    def create_a_credential(self, letter: str) -> None:
-        name = self._named("c", letter)
-        body = {"credential_name": name, "credential_values": {"api_key": CANARY + self._fresh()}}
-        self._submit("credential.create", name, "POST", "/credentials", body, not self._will_exist(name))
-
-    @rule(letter=_letters)
-    def delete_a_credential(self, letter: str) -> None:
-        name = self._named("c", letter)
-        self._submit("credential.delete", name, "DELETE", f"/credentials/{name}", None, self._will_exist(name))
-
-    @rule(letter=_letters, steps=st.lists(st.sampled_from(["c+", "m+", "m-", "c-"]), min_size=2, max_size=6))
+    @rule(letter=_letters, steps=st.lists(st.sampled_from(_HURRIED), min_size=2, max_size=6))
     def hurry(self, letter: str, steps: list[str]) -> None:
         """Much about one credential at once: where lines need each other."""
-        for step in ["c+", *steps]:
-            if step == "m+":
-                self.create_a_model(letter, letter)
-            else:
-                {"c+": self.create_a_credential, "m-": self.delete_a_model, "c-": self.delete_a_credential}[step](
-                    letter
-                )
+        for operation in ["credential.create", *steps]:
+            self.ask(operation, letter, letter, "none")
 
     @precondition(lambda self: self.open or self.ended)
     @rule(data=st.data())
     def send_again(self, data: st.DataObject) -> None:
         task = data.draw(st.sampled_from(self.open + self.ended))
-        method, path, body, headers = task.request
-        answer = self._ask(method, path, body, headers)
+        answer = self._ask(task.asking, task.headers)
         assert answer.status_code == 202, answer.text
         assert answer.json()["task_id"] == task.task_id
 
@@ -174,7 +216,8 @@ class History(RuleBasedStateMachine):
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
         task = data.draw(st.sampled_from(self.open))
-        answer = self._ask("POST", f"/tasks/{task.task_id}/cancel", None, {"Prefer": "wait=0"})
+        asking = Asking(method="POST", path=f"/tasks/{task.task_id}/cancel", body=None)
+        answer = self._ask(asking, {"Prefer": "wait=0"})
         assert answer.json()["cancel_requested_at"] is not None
         task.is_cancelled = True
 
@@ -223,12 +266,7 @@ class History(RuleBasedStateMachine):
 
     def _compare(self) -> None:
         """Replays, in the order in which they were recorded, the tasks that ended, and compares what is there."""
-        rows = self.database.execute(
-            "SELECT t.task_id::text, t.status FROM task t JOIN audit_entry a USING (task_id)"
-            " WHERE t.task_id = ANY(%s) AND t.finished_at IS NOT NULL ORDER BY a.position",
-            [[task.task_id for task in self.open]],
-        ).fetchall()
-        for task_id, status in rows:
+        for task_id, status in self._ended_now():
             task = next(task for task in self.open if task.task_id == task_id)
             ahead = self.open[: self.open.index(task)]
             needed = [one for one in ahead if one.object in (task.object, task.credential)]
@@ -237,21 +275,33 @@ class History(RuleBasedStateMachine):
             assert self.world.apply(task, self._holds(task)) == status, task
             self.open.remove(task)
             self.ended.append(task)
+        mine = [f"%-{self.run}-%"]
         found = self.database.execute(
-            "SELECT model_id, model_name, credential_name, version FROM model WHERE model_id LIKE %s",
-            [f"m-{self.run}-%"],
-        ).fetchall()
-        assert {row[0]: tuple(row[1:]) for row in found} == self.world.models
-        names = self.database.execute(
-            "SELECT credential_name FROM credential WHERE credential_name LIKE %s", [f"c-{self.run}-%"]
+            "SELECT model_id, version, model_name, credential_name, blocked FROM model WHERE model_id LIKE %s", mine
         )
-        assert {name for (name,) in names.fetchall()} == self.world.credentials
+        assert {row[0]: (row[1], Said(*row[2:])) for row in found.fetchall()} == {
+            model_id: (len(model.versions), model.now) for model_id, model in self.world.models.items()
+        }
+        names = self.database.execute(
+            "SELECT credential_name, version FROM credential WHERE credential_name LIKE %s", mine
+        )
+        assert dict(names.fetchall()) == self.world.credentials
+
+    def _ended_now(self) -> list[tuple[str, str]]:
+        """What only confirmed something is not in the audit log: it comes behind the one before it in its line."""
+        return self.database.execute(
+            "SELECT t.task_id::text, t.status FROM task t LEFT JOIN audit_entry a USING (task_id)"
+            " WHERE t.task_id = ANY(%s) AND t.finished_at IS NOT NULL ORDER BY coalesce(a.position, ("
+            "SELECT max(position) FROM task AS earlier JOIN audit_entry USING (task_id)"
+            " WHERE earlier.line = t.line AND earlier.seq < t.seq)), t.seq",
+            [[task.task_id for task in self.open]],
+        ).fetchall()
 
     def _holds(self, task: Expected) -> bool:
         """Tags carry the version and a time, and the stored time is that of the last change."""
         if task.if_match is None or task.object not in self.world.models:
             return task.if_match is None
-        return task.if_match == self._last_tag.get((task.object, self.world.models[task.object][2]), "")
+        return task.if_match == self._last_tag.get((task.object, len(self.world.models[task.object].versions)), "")
 
     @property
     def _last_tag(self) -> dict[tuple[str, int], str]:
@@ -260,47 +310,47 @@ class History(RuleBasedStateMachine):
             " (extract(epoch FROM (state->>'updated_at')::timestamptz) * 1000000)::bigint"
             " FROM model_revision WHERE state IS NOT NULL AND model_id LIKE %s"
             " ORDER BY model_id, version, revision DESC",
-            [f"m-{self.run}-%"],
+            [f"%-{self.run}-%"],
         )
         return {(row[0], row[1]): f'"{row[1]}-{row[2]:x}"' for row in found.fetchall()}
 
     def _etag(self, model_id: str) -> str:
         if model_id not in self.world.models:
-            return '"9-9"'
-        return self._last_tag[model_id, self.world.models[model_id][2]]
+            return STALE
+        return self._last_tag[model_id, len(self.world.models[model_id].versions)]
 
     # --- submitting ---
 
-    def _submit(
-        self,
-        verb: str,
-        object_: str,
-        method: str,
-        path: str,
-        body: Any,
-        is_possible: bool,
-        name: str = "",
-        credential: str | None = None,
-        if_match: str | None = None,
-    ) -> None:
-        headers = {"Idempotency-Key": f"{self.run}/{self._fresh()}"}
+    def _submit(self, operation: str, object_: str, credential: str | None, if_match: str | None) -> None:
+        value = self._fresh()
+        asking = CHANGES[operation].about(object_, value, CANARY + value)
+        if credential is not None:
+            asking.body["litellm_params"]["litellm_credential_name"] = credential
+        headers = {"Idempotency-Key": f"{self.run}/{value}"}
         headers |= {} if if_match is None else {"If-Match": if_match}
-        answer = self._ask(method, path, body, headers)
-        assert (answer.status_code == 202) == is_possible, (verb, answer.text)
+        answer = self._ask(asking, headers)
+        is_possible = self._is_possible(operation, object_, credential, if_match)
+        assert (answer.status_code == 202) == is_possible, (operation, answer.text)
         if is_possible:
-            request = (method, path, body, headers)
-            task_id = answer.json()["task_id"]
             self.open.append(
-                Expected(task_id, verb, object_, request, name=name, credential=credential, if_match=if_match)
+                Expected(answer.json()["task_id"], operation, object_, asking, headers, value, credential, if_match)
             )
 
-    def _ask(self, method: str, path: str, body: Any, headers: dict[str, str]) -> httpx.Response:
-        return self.loop.run(self.loop.client.request(method, path, json=body, headers=headers))
+    def _is_possible(self, operation: str, object_: str, credential: str | None, if_match: str | None) -> bool:
+        waiting = [task for task in self.open if task.object == object_ and not task.is_cancelled]
+        if if_match == STALE and not waiting:
+            return False
+        is_creation = operation.endswith(".create")
+        return self._will_exist(object_) != is_creation and (credential is None or self._will_exist(credential))
+
+    def _ask(self, asking: Asking, headers: dict[str, str]) -> httpx.Response:
+        sending = self.loop.client.request(asking.method, asking.path, json=asking.body, headers=headers)
+        return self.loop.run(sending)
 
     def _will_exist(self, object_: str) -> bool:
         for task in reversed(self.open):
-            if task.object == object_ and not task.is_cancelled and not task.verb.endswith("update"):
-                return task.verb.endswith("create")
+            if task.object == object_ and not task.is_cancelled and task.operation.endswith((".create", ".delete")):
+                return task.operation.endswith(".create")
         return object_ in self.world.models or object_ in self.world.credentials
 
     def _named(self, kind: str, letter: str) -> str:

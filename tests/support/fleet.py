@@ -85,6 +85,10 @@ class Part:
         return self._process.pid
 
     @property
+    def exit_code(self) -> int | None:
+        return None if self._process is None else self._process.exit_code()
+
+    @property
     def logged(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
 
@@ -120,14 +124,13 @@ class Part:
         """Its children are left to find out."""
         self._is_wanted = False
         orphans = self.children()
-        psutil.Process(self.pid).kill()
+        self.leader().kill()
         psutil.wait_procs(orphans, timeout=DEADLINE_S)
         until(lambda: not self.is_running)
 
     def freeze(self) -> None:
         """As a stalled machine: connections stay open and nothing moves."""
-        leader = psutil.Process(self.pid)
-        self._frozen = [leader, *leader.children(recursive=True)]
+        self._frozen = [self.leader(), *self.children()]
         for process in self._frozen:
             process.suspend()
 
@@ -137,8 +140,11 @@ class Part:
                 process.resume()
         self._frozen = []
 
+    def leader(self) -> psutil.Process:
+        return psutil.Process(self.pid)
+
     def children(self) -> list[psutil.Process]:
-        return psutil.Process(self.pid).children(recursive=True)
+        return self.leader().children(recursive=True)
 
 
 class Fleet:
@@ -406,6 +412,17 @@ class Fleet:
     def redis(self) -> Generator[redis.Redis]:
         with contextlib.closing(redis.Redis.from_url(self.valkey.url)) as client:
             yield client
+
+    @contextlib.contextmanager
+    def full_redis(self) -> Generator[None]:
+        """Nothing more fits in meanwhile: whatever would take memory is refused."""
+        with self.redis() as client:
+            client.config_set("maxmemory", 1)
+        try:
+            yield
+        finally:
+            with self.redis() as client:
+                client.config_set("maxmemory", 0)
 
     # --- secrets ---
 

@@ -2,9 +2,12 @@
 
 import asyncio
 import json
+import re
 from typing import Any
+from urllib.parse import quote
 
 import httpx
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,34 +16,6 @@ from tests.conftest import SettingsBuilder
 from tests.service.api.serving import an_api
 from tests.service.building import a_model
 
-WRITES = [
-    ("POST", "/model/new"),
-    ("POST", "/model/update"),
-    ("PATCH", "/model/m-1/update"),
-    ("POST", "/model/delete"),
-    ("POST", "/model/block"),
-    ("POST", "/model/unblock"),
-    ("POST", "/model/m-1/rollback"),
-    ("POST", "/credentials"),
-    ("PATCH", "/credentials/c-1"),
-    ("POST", "/webhooks"),
-    ("PATCH", "/webhooks/w-1"),
-    ("POST", "/webhooks/w-1/rotate"),
-    ("POST", "/webhooks/w-1/replay"),
-    ("POST", "/tasks/cancel"),
-    ("POST", "/tasks/retry"),
-]
-READS = [
-    "/model/info",
-    "/v1/model/info",
-    "/v2/model/info",
-    "/model_group/info",
-    "/models",
-    "/tasks",
-    "/audit",
-    "/credentials",
-    "/webhooks",
-]
 RUBBISH = [
     "",
     "\x00",
@@ -80,23 +55,51 @@ BODIES = {
 }
 
 
+class Route(msgspec.Struct, frozen=True):
+    """One operation of the OpenAPI document, about objects that are not there."""
+
+    method: str
+    path: str
+    takes_body: bool
+    query: tuple[str, ...]
+
+
+async def routes(client: httpx.AsyncClient) -> list[Route]:
+    """All that there are: whoever adds one has it tried here."""
+    document = (await client.get("/openapi.json")).json()
+    return [
+        Route(
+            method=method.upper(),
+            path=re.sub(r"\{\w+\}", "x-1", path),
+            takes_body="requestBody" in operation,
+            query=tuple(given["name"] for given in operation.get("parameters", ()) if given["in"] == "query"),
+        )
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+    ]
+
+
+async def writes(client: httpx.AsyncClient) -> list[Route]:
+    return [route for route in await routes(client) if route.takes_body]
+
+
 def check_refused(answer: httpx.Response) -> None:
     assert 400 <= answer.status_code < 500, (answer.status_code, answer.text)
     assert answer.json()["status"] == answer.status_code, answer.text
     assert "Traceback" not in answer.text
 
 
-@pytest.mark.parametrize(("method", "path"), WRITES)
 @pytest.mark.parametrize("kind", BODIES)
-async def test_bodies_that_are_no_requests(client: httpx.AsyncClient, method: str, path: str, kind: str) -> None:
-    check_refused(await client.request(method, path, content=BODIES[kind], headers=JSON_HEADERS))
+async def test_bodies_that_are_no_requests(client: httpx.AsyncClient, kind: str) -> None:
+    for route in await writes(client):
+        check_refused(await client.request(route.method, route.path, content=BODIES[kind], headers=JSON_HEADERS))
 
 
 async def test_a_body_that_is_too_large_is_refused_without_being_kept(a_settings: SettingsBuilder) -> None:
     async with an_api(a_settings(max_body_bytes="2048")) as client:
-        for method, path in WRITES:
-            answer = await client.request(method, path, content=b" " * 4096, headers=JSON_HEADERS)
-            assert answer.status_code == 413, (path, answer.text)
+        for route in await writes(client):
+            answer = await client.request(route.method, route.path, content=b" " * 4096, headers=JSON_HEADERS)
+            assert answer.status_code == 413, (route, answer.text)
 
         async def in_pieces() -> Any:
             for _ in range(64):
@@ -152,24 +155,22 @@ async def test_keys_that_are_none(a_settings: SettingsBuilder, value: str) -> No
         assert answer.status_code == 401, answer.text
 
 
-@pytest.mark.parametrize("path", READS)
-async def test_queries_that_say_nothing_usable(client: httpx.AsyncClient, path: str) -> None:
-    names = [
-        "cursor",
-        "limit",
-        "page",
-        "page_size",
-        "size",
-        "sort_by",
-        "sortBy",
-        "search",
-        "status",
-        "litellm_model_id",
-    ]
-    for name in names:
-        for value in RUBBISH:
-            answer = await client.get(path, params={name: value.encode("utf-8", "surrogatepass")})
-            assert answer.status_code < 500, (name, value, answer.text)
+async def test_queries_that_say_nothing_usable(client: httpx.AsyncClient) -> None:
+    for route in await routes(client):
+        for name in route.query:
+            for value in RUBBISH:
+                params = {name: value.encode("utf-8", "surrogatepass")}
+                answer = await client.request(route.method, route.path, params=params)
+                assert answer.status_code < 500, (route, name, value, answer.text)
+
+
+async def test_ids_that_are_none(client: httpx.AsyncClient) -> None:
+    for route in await routes(client):
+        if "x-1" not in route.path:
+            continue
+        for value in (quote(value.encode("utf-8", "surrogatepass"), safe="") for value in RUBBISH if value):
+            answer = await client.request(route.method, route.path.replace("x-1", value))
+            assert answer.status_code < 500, (route, value, answer.text)
 
 
 _names = st.sampled_from(
@@ -186,12 +187,13 @@ _json = st.recursive(
 @pytest.mark.leaves_open_tasks("some of it is acceptable, and nobody applies it")
 async def test_any_json_is_answered(client: httpx.AsyncClient) -> None:
     loop = asyncio.get_running_loop()
+    written = st.sampled_from(await writes(client))
 
     @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(write=st.sampled_from(WRITES), body=st.dictionaries(_names, _json, max_size=5))
-    def ask(write: tuple[str, str], body: Any) -> None:
-        sending = client.request(*write, content=json.dumps(body).encode(), headers=JSON_HEADERS)
+    @given(route=written, body=st.dictionaries(_names, _json, max_size=5))
+    def ask(route: Route, body: Any) -> None:
+        sending = client.request(route.method, route.path, content=json.dumps(body).encode(), headers=JSON_HEADERS)
         answer = asyncio.run_coroutine_threadsafe(sending, loop).result(30)
-        assert answer.status_code < 500, (write, body, answer.text)
+        assert answer.status_code < 500, (route, body, answer.text)
 
     await asyncio.to_thread(ask)

@@ -1,9 +1,11 @@
 import pytest
+from kombu.exceptions import OperationalError
 
 from shared.messaging.broker import (
     APPLY_QUEUE,
     DELIVER_QUEUE,
     HARD_LIMIT_S,
+    LONGEST_PAUSE_S,
     SOFT_LIMIT_S,
     VISIBILITY_TIMEOUT_S,
     broker_url,
@@ -33,6 +35,16 @@ def test_what_is_lost_with_a_worker_comes_again() -> None:
     assert conf.task_reject_on_worker_lost
     assert conf.worker_prefetch_multiplier == 1
     assert conf.broker_connection_max_retries is None
+
+
+def test_a_broker_that_was_away_for_long_is_found_as_soon_as_one_that_was_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kombu.utils.functional.sleep", lambda _: None)
+    pauses: list[float] = []
+    nowhere = celery_app("unix:///nowhere.sock").connection_for_read()
+    with pytest.raises(OperationalError):
+        nowhere.ensure_connection(lambda _error, pause: pauses.append(pause), max_retries=20)
+    assert len(pauses) == 20
+    assert max(pauses) == LONGEST_PAUSE_S
 
 
 def test_nothing_is_kept_of_a_ring() -> None:
