@@ -41,7 +41,13 @@ class LeftTheMachine(RuntimeError):
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "leaves_open_tasks(reason): says why tasks have not ended when the test has")
+    config.addinivalue_line("markers", "begins_first: takes so long that all others should be done beside it")
     sys.addaudithook(_stay_on_this_machine)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("begins_first") is None)
 
 
 def _stay_on_this_machine(event: str, arguments: tuple[Any, ...]) -> None:

@@ -100,7 +100,7 @@ async def export_log(
     request: _Request,
     reads: NamedDependency[Reads],
     head_signer: NamedDependency[HeadSigner],
-    after: Annotated[int, QueryParameter(ge=0, description="Only entries beyond this position.")] = 0,
+    after: Annotated[int, QueryParameter(ge=0, le=2**63 - 1, description="Only entries beyond this position.")] = 0,
 ) -> Stream:
     """In the order of the chain, up to where it ends now. `pointsman audit verify` checks the file offline."""
     authorise(request.user, "audit.read")

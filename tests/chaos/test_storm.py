@@ -9,7 +9,7 @@ from tests.chaos.storm import storm
 SECONDS = 120
 
 
-@pytest.mark.xdist_group("storm")
+@pytest.mark.begins_first
 @pytest.mark.timeout(600)
 def test_a_storm_loses_doubles_and_reorders_nothing() -> None:
     seed = random.SystemRandom().randrange(10**6)

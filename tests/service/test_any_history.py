@@ -368,6 +368,7 @@ def loop(a_settings: SettingsBuilder) -> Iterator[Loop]:
     loop.close()
 
 
+@pytest.mark.begins_first
 @pytest.mark.timeout(600)  # what is found is then made small
 def test_any_history_comes_to_what_the_model_says(
     loop: Loop, engine: Engine, keyring: Keyring, database: Database
