@@ -11,6 +11,8 @@ from shared.domain.problems import KeyBlocked, KeyExpired, UnknownKey
 from shared.domain.rights import MASTER_USER_ID, USERLESS_PREFIX, Principal, Role
 
 ROLE_WITHOUT_USER: Role = "internal_user"
+TRUST_FLAG = "allow_litellm_changed_by_header"
+"""In the metadata of a key or of its team: it may say for whom it acts (contract 3.3). Only proxy admins set it."""
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,8 +31,14 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     is_team_blocked: bool = False
     expires: datetime | None = None
     revoke_at: datetime | None = None
+    allowed_routes: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
     memberships: Mapping[str, bool] = {}
     """The teams of the user, and whether the user is an admin there."""
+    default_wait_s: float | None = None
+    """How long the writes of this key wait if they say nothing themselves."""
+    is_trusted: bool = False
+    """Whether the metadata of the key, or of its team, lets it say for whom it acts."""
 
 
 def principal_of(standing: Standing | None, now: datetime) -> Principal:
@@ -54,6 +62,8 @@ def principal_of(standing: Standing | None, now: datetime) -> Principal:
         team_id=standing.team_id,
         admin_of=frozenset(team_id for team_id, is_admin in teams.items() if is_admin),
         member_of=frozenset(teams),
+        allowed_routes=standing.allowed_routes,
+        models=standing.models,
     )
 
 
@@ -69,8 +79,8 @@ TYPES = frozenset(("key", "user", "team"))
 def amended(standing: Standing | None, token: str, state: State) -> Standing | None:
     """What became of it in a batch of changes: the objects of the batch, of these types, go before what is stored.
 
-    A key is known there by ``user_id team_id blocked expires previous_token revoke_at``, a user by ``role``, a team by
-    ``blocked`` and by ``members`` with ``user_id`` and ``role``.
+    A key is known there by ``user_id team_id blocked expires previous_token revoke_at allowed_routes models``, a user
+    by ``role``, a team by ``blocked`` and by ``members`` with ``user_id`` and ``role``.
     """
     standing = _with_key(standing, token, state)
     if standing is None:
@@ -103,15 +113,19 @@ def _with_key(standing: Standing | None, token: str, state: State) -> Standing |
 
 
 def _of_key(standing: Standing | None, token: str, current: str, key: Any) -> Standing:
+    # Of another user than the one it was loaded with nothing is known, so the key has no rights of his.
+    of_user = standing if standing is not None and standing.user_id == key.user_id else None
     return Standing(
         token=token,
         current_token=current,
         user_id=key.user_id,
         team_id=key.team_id,
-        role=None if standing is None else standing.role,
+        role=None if of_user is None else of_user.role,
         blocked=key.blocked,
         is_team_blocked=standing is not None and standing.is_team_blocked,
         expires=key.expires,
         revoke_at=key.revoke_at,
-        memberships={} if standing is None else standing.memberships,
+        allowed_routes=tuple(key.allowed_routes),
+        models=tuple(key.models),
+        memberships={} if of_user is None else of_user.memberships,
     )

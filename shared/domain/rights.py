@@ -30,6 +30,9 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The team of the key: it acts in that team only."""
     admin_of: frozenset[str] = frozenset()
     member_of: frozenset[str] = frozenset()
+    allowed_routes: tuple[str, ...] = ()
+    """Those of the key, as its models: empty means all."""
+    models: tuple[str, ...] = ()
 
     @property
     def is_user(self) -> bool:
@@ -41,7 +44,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def identity(self) -> "Principal":
         """What a task row keeps: nothing that can be lost."""
-        return msgspec.structs.replace(self, team_id=None, admin_of=frozenset(), member_of=frozenset())
+        return Principal(user_id=self.user_id, role=self.role, key_id=self.key_id)
 
 
 MASTER = Principal(user_id=MASTER_USER_ID, role="proxy_admin", key_id=MASTER_KEY_ID)

@@ -20,7 +20,7 @@ def a_standing(token: str = "k", **fields: Any) -> Standing:
 
 
 def a_key(**fields: Any) -> SimpleNamespace:
-    given = {"user_id": "ann", "team_id": None, "blocked": False, "expires": None}
+    given = {"user_id": "ann", "team_id": None, "blocked": False, "expires": None, "allowed_routes": [], "models": []}
     return SimpleNamespace(**(given | {"previous_token": None, "revoke_at": None} | fields))
 
 
