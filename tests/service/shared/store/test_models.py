@@ -8,6 +8,8 @@ import pytest
 from sqlalchemy import Connection, create_engine, make_url
 from sqlalchemy.dialects import postgresql
 
+from shared.domain.model_lists import limits
+from shared.domain.rights import Scope
 from shared.store import migrations, models
 from shared.store.models import ListFilter
 from shared.store.rows import Selection
