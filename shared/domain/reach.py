@@ -3,11 +3,9 @@
 from typing import Final
 
 from shared.domain.decision import Document
+from shared.domain.principals import TRUST_FLAG
 from shared.domain.problems import BeyondOwnRights, NotPermitted
 from shared.domain.rights import Ownership, Principal, is_allowed
-
-TRUST_FLAG: Final = "allow_litellm_changed_by_header"
-"""In the metadata of a key: what it says in ``litellm-changed-by`` is believed (contract 3.3)."""
 
 _EVERY_MODEL: Final = "all-proxy-models"
 _NO_MODEL: Final = "no-default-models"

@@ -2,9 +2,9 @@
 
 import pytest
 
+from shared.domain.principals import TRUST_FLAG
 from shared.domain.problems import BeyondOwnRights, NotPermitted
 from shared.domain.reach import (
-    TRUST_FLAG,
     check_disowning,
     check_owner,
     check_reach,
