@@ -47,6 +47,15 @@ ACTIONS = {
     "team.member_delete": "updated",
     "team.model_add": "updated",
     "team.model_delete": "updated",
+    "key.create": "created",
+    "key.update": "updated",
+    "key.regenerate": "rotated",
+    "key.block": "blocked",
+    "key.unblock": "unblocked",
+    "key.delete": "deleted",
+    "user.create": "created",
+    "user.update": "updated",
+    "user.delete": "deleted",
 }
 """What the audit log says of each operation that succeeded."""
 ROUTES = {
@@ -69,8 +78,19 @@ ROUTES = {
     "team.member_delete": ("POST", "/team/member_delete"),
     "team.model_add": ("POST", "/team/model/add"),
     "team.model_delete": ("POST", "/team/model/delete"),
+    "key.create": ("POST", "/key/generate"),
+    "key.update": ("POST", "/key/update"),
+    "key.regenerate": ("POST", "/key/regenerate"),
+    "key.block": ("POST", "/key/block"),
+    "key.unblock": ("POST", "/key/unblock"),
+    "key.delete": ("POST", "/key/delete"),
+    "user.create": ("POST", "/user/new"),
+    "user.update": ("POST", "/user/update"),
+    "user.delete": ("POST", "/user/delete"),
 }
 OTHER_ROUTES = {
+    ("POST", "/key/service-account/generate"),
+    ("POST", "/key/{key:str}/regenerate"),
     ("PATCH", "/model/{model_id:str}/update"),
     ("POST", "/team/bulk_member_add"),
     ("POST", "/team/permissions_update"),
