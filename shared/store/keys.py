@@ -138,6 +138,12 @@ def all_of(*, user_id: str | None = None, team_id: str | None = None, visible: S
     return statement if team_id is None else statement.where(api_key.c.team_id == team_id)
 
 
+def all_of_teams(team_ids: list[str], visible: Scope, *, limit: int) -> Selection:
+    """The keys of these teams that may be seen, oldest first. Index: ix_api_key_team_id."""
+    statement = select(*_SHOWN).where(api_key.c.team_id.in_(team_ids), is_visible(visible))
+    return statement.order_by(api_key.c.created_at, api_key.c.token).limit(limit)
+
+
 def counts_of_users(user_ids: list[str]) -> Selection:
     """Index: ix_api_key_user_id."""
     owned = select(api_key.c.user_id, func.count().label("total")).where(api_key.c.user_id.in_(user_ids))
