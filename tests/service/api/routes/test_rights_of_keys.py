@@ -79,6 +79,7 @@ BEYOND, FORBIDDEN, MISSING = (403, "beyond_own_rights"), (403, "not_permitted"),
         (LIMITED, "/key/generate", {"models": ["gpt-4o"]}, BEYOND),
         (LIMITED, "/key/generate", {"allowed_routes": ["/key/info"]}, BEYOND),
         (LIMITED, "/key/generate", {"allowed_routes": ["/*"], "models": ["gpt-4o"]}, BEYOND),
+        (BOB_IN_TEAM, "/key/generate", {}, BEYOND),
         (ANN, "/key/generate", {"metadata": {"allow_litellm_changed_by_header": True}}, BEYOND),
         # Keys of others.
         (ANN, "/key/update", {"key": BOB, "user_id": "ann"}, MISSING),
@@ -113,6 +114,8 @@ async def test_nobody_climbs(
     ("key", "path", "body", "code"),
     [
         (LIMITED, "/key/regenerate", {"key": ANN}, "beyond_own_rights"),
+        (BOB_IN_TEAM, "/key/regenerate", {"key": BOB}, "beyond_own_rights"),
+        (BOB_IN_TEAM, "/key/delete", {"keys": [BOB]}, "beyond_own_rights"),
         (LIMITED, "/key/update", {"key": LIMITED, "allowed_routes": [], "models": []}, "beyond_own_rights"),
         (TIM, "/key/regenerate", {"key": BOB_IN_TEAM}, "beyond_own_rights"),
         (
