@@ -17,8 +17,24 @@ from api.catalogue import Catalogue
 from api.intake import Intake
 from api.limits import STORE, SharedCounts
 from api.reads import Reads
-from api.routes import audit, credentials, document, health, model_reads, models, task_control, tasks, webhooks
+from api.routes import (
+    audit,
+    credentials,
+    document,
+    health,
+    key_reads,
+    keys,
+    model_reads,
+    models,
+    task_control,
+    tasks,
+    team_reads,
+    teams,
+    users,
+    webhooks,
+)
 from api.submission import Submitter
+from api.teams import Teams
 from api.virtual_keys import VirtualKeys
 from api.waiting import Waiting
 from shared.contract.config_file import parse
@@ -46,6 +62,7 @@ class Services:
     waiting: Waiting
     submitter: Submitter
     catalogue: Catalogue
+    teams: Teams
     readiness: health.Readiness
 
 
@@ -58,6 +75,11 @@ def create_app(settings: Settings) -> Litestar:
             models.router,
             model_reads.router,
             credentials.router,
+            keys.router,
+            key_reads.router,
+            users.router,
+            teams.router,
+            team_reads.router,
             tasks.router,
             task_control.router,
             audit.router,
@@ -116,6 +138,7 @@ def _services(settings: Settings) -> Services:
         waiting=waiting,
         submitter=submitter,
         catalogue=Catalogue(reads, keyring, config_file),
+        teams=Teams(reads),
         readiness=health.Readiness(reads, redis_client, config_file, settings.stall_after, version("pointsman")),
     )
 

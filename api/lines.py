@@ -5,12 +5,11 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shared.domain import models as models_domain
 from shared.domain.access import OWNERSHIP
-from shared.domain.decision import ObjectRef
+from shared.domain.decision import ObjectRef, version_tag
 from shared.domain.rights import Ownership
 from shared.domain.tasks import ABSENT, Line, OpenTask
-from shared.store import credentials, models, tasks
+from shared.store import credentials, keys, models, tasks, teams, users
 from shared.store.rows import AnyRow, fields_of
 
 
@@ -44,18 +43,32 @@ async def _stored_models(connection: AsyncConnection, model_ids: list[str]) -> d
     return {
         row.model_id: Line(
             is_stored=True,
-            etag=models_domain.etag(fields_of(row)),
-            created_by=_creation(row),
+            etag=version_tag(fields_of(row)),
+            created_by=_creation(row, "model.create"),
             ownership=OWNERSHIP["model"](row),
         )
         for row in found
     }
 
 
-def _creation(row: AnyRow) -> OpenTask | None:
+def _creation(row: AnyRow, operation: str) -> OpenTask | None:
     if row.task_id is None:
         return None
-    return OpenTask(task_id=row.task_id, operation="model.create", digest=row.digest, submitted_by=row.submitted_by)
+    return OpenTask(task_id=row.task_id, operation=operation, digest=row.digest, submitted_by=row.submitted_by)
+
+
+async def _stored_teams(connection: AsyncConnection, team_ids: list[str]) -> dict[str, Line]:
+    """With the tasks that created them, as far as those are kept."""
+    found = await connection.execute(teams.with_creation(team_ids))
+    return {
+        row.team_id: Line(
+            is_stored=True,
+            etag=version_tag(fields_of(row)),
+            created_by=_creation(row, "team.create"),
+            ownership=OWNERSHIP["team"](row),
+        )
+        for row in found
+    }
 
 
 async def _stored_credentials(connection: AsyncConnection, names: list[str]) -> dict[str, Line]:
@@ -63,8 +76,27 @@ async def _stored_credentials(connection: AsyncConnection, names: list[str]) -> 
     return {row.credential_name: Line(is_stored=True) for row in found}
 
 
+async def _stored_keys(connection: AsyncConnection, tokens: list[str]) -> dict[str, Line]:
+    found = await connection.execute(keys.known_tokens(tokens))
+    return {
+        row.token: Line(is_stored=True, etag=version_tag(fields_of(row)), ownership=OWNERSHIP["key"](row))
+        for row in found
+    }
+
+
+async def _stored_users(connection: AsyncConnection, user_ids: list[str]) -> dict[str, Line]:
+    found = await connection.execute(users.known_ids(user_ids))
+    return {
+        row.user_id: Line(is_stored=True, etag=version_tag(fields_of(row)), ownership=OWNERSHIP["user"](row))
+        for row in found
+    }
+
+
 # A row for each type of object that has lines: what is stored of these ids.
 _STORED: dict[str, Callable[[AsyncConnection, list[str]], Awaitable[dict[str, Line]]]] = {
     "model": _stored_models,
     "credential": _stored_credentials,
+    "key": _stored_keys,
+    "user": _stored_users,
+    "team": _stored_teams,
 }

@@ -24,7 +24,7 @@ from shared.store.models import ModelRevision
 from shared.store.rows import AnyRow
 
 _SEALED = "litellm_params"
-_COMPARED = ("model_name", "litellm_params", "model_info", "team_id", "public_name", "blocked")
+_COMPARED = ("litellm_params", "model_info", "team_id", "blocked")
 
 
 def model_entry(keyring: Keyring, model: Model) -> dict[str, Any]:
@@ -76,7 +76,9 @@ def _masked_state(keyring: Keyring, model_id: str, revision: ModelRevision) -> d
         action=revision.operation, object_type="model", object_id=model_id, before=None, after=revision.state
     )
     _, after = describe(keyring, change)
-    return {} if after is None else {name: after[name] for name in _COMPARED}
+    if after is None:
+        return {}
+    return {"model_name": model_contract.shown_name(after), **{name: after[name] for name in _COMPARED}}
 
 
 def task_result(keyring: Keyring, row: AnyRow) -> dict[str, Any] | None:

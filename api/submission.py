@@ -14,6 +14,7 @@ from api.headers import Preference, idempotency_key, origin, preference
 from api.presentation import instant, result_etag, task_result, task_view
 from api.reads import Reads
 from api.responses import JsonAnswer
+from api.shown_once import REPLAYED
 from api.waiting import Waiting
 from shared.contract.tasks import TaskView, WebhookView
 from shared.domain.acceptance import Submission
@@ -100,7 +101,7 @@ class Submitter:
                     await watch.ended(wait_s, bearer.still_holds)
         headers = _headers(task_id, preferred)
         if task_id != own_id:
-            headers["Idempotency-Replayed"] = "true"
+            headers[REPLAYED] = "true"
         elif wait_s <= 0:
             return _accepted(_fresh(accepting.row, request.headers.get("webhook-url")), headers)
         row = await self._stored(accepting, task_id, wait_s, bearer)

@@ -6,15 +6,28 @@ from typing import Any
 import msgspec
 
 from shared.contract import credentials as credential_contract
+from shared.contract import keys as key_contract
 from shared.contract import models as model_contract
-from shared.domain import access, credentials, models
+from shared.contract import teams as team_contract
+from shared.contract import users as user_contract
+from shared.domain import access, credentials, key_changes, keys, models, teams, user_changes, users
 from shared.domain.access import OWNERSHIP
 from shared.domain.decision import Context, Decision, Installation, ObjectRef, State
 from shared.domain.problems import TeamModelsOff
 from shared.domain.rights import OPEN, Ownership
 from shared.domain.tasks import ABSENT, Lines
 
-Command = models.CreateModel | models.ChangeOfOne | credentials.CreateCredential | credentials.ChangeOfOne
+Command = (
+    models.CreateModel
+    | models.ChangeOfOne
+    | credentials.CreateCredential
+    | credentials.ChangeOfOne
+    | teams.CreateTeam
+    | teams.ChangeOfOne
+    | teams.DeleteTeams
+    | keys.Command
+    | users.Command
+)
 """Any command; a tagged union, so that a queued row can always be read."""
 
 
@@ -49,6 +62,21 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
     def changes(self, command: Any) -> tuple[ObjectRef, ...]:
         return self.touched(command)[:1] if self.changed is None else self.changed(command)
+
+
+def _of_team(
+    command: type[Any],
+    decide: Callable[[State, Any, Context], Decision],
+    answer: Callable[[dict[str, Any]], dict[str, Any]] = team_contract.row,
+) -> Operation:
+    return Operation(
+        object_type=teams.OBJECT_TYPE,
+        command=command,
+        touched=teams.touched,
+        check=teams.check_change,
+        decide=decide,
+        answer=answer,
+    )
 
 
 OPERATIONS: dict[str, Operation] = {
@@ -128,6 +156,119 @@ OPERATIONS: dict[str, Operation] = {
         check=credentials.check_change,
         decide=credentials.delete,
         answer=credential_contract.answer,
+    ),
+    "key.create": Operation(
+        object_type=keys.OBJECT_TYPE,
+        command=keys.CreateKey,
+        touched=keys.touched,
+        check=key_changes.check_create,
+        decide=key_changes.create,
+        answer=key_contract.row,
+        needed=keys.needed,
+        named=keys.named,
+    ),
+    "key.update": Operation(
+        object_type=keys.OBJECT_TYPE,
+        command=keys.UpdateKey,
+        touched=keys.touched,
+        check=key_changes.check_change,
+        decide=key_changes.update,
+        answer=key_contract.row,
+        needed=keys.needed,
+        named=keys.named,
+    ),
+    "key.regenerate": Operation(
+        object_type=keys.OBJECT_TYPE,
+        command=keys.RegenerateKey,
+        touched=keys.touched,
+        check=key_changes.check_change,
+        decide=key_changes.regenerate,
+        answer=key_contract.row,
+        needed=keys.needed,
+        named=keys.named,
+        changed=keys.changed,
+    ),
+    "key.block": Operation(
+        object_type=keys.OBJECT_TYPE,
+        command=keys.BlockKey,
+        touched=keys.touched,
+        check=key_changes.check_change,
+        decide=key_changes.block,
+        answer=key_contract.row,
+    ),
+    "key.unblock": Operation(
+        object_type=keys.OBJECT_TYPE,
+        command=keys.UnblockKey,
+        touched=keys.touched,
+        check=key_changes.check_change,
+        decide=key_changes.unblock,
+        answer=key_contract.row,
+    ),
+    "key.delete": Operation(
+        object_type=keys.OBJECT_TYPE,
+        command=keys.DeleteKeys,
+        touched=keys.touched,
+        check=key_changes.check_delete,
+        decide=key_changes.delete,
+        answer=key_contract.deletion,
+        needed=keys.needed,
+        changed=keys.changed,
+    ),
+    "team.create": Operation(
+        object_type=teams.OBJECT_TYPE,
+        command=teams.CreateTeam,
+        touched=teams.touched,
+        check=teams.check_create,
+        decide=teams.create,
+        answer=team_contract.row,
+        named=_nobody,
+    ),
+    "team.update": _of_team(teams.UpdateTeam, teams.update, team_contract.updated),
+    "team.block": _of_team(teams.BlockTeam, teams.block),
+    "team.unblock": _of_team(teams.UnblockTeam, teams.unblock),
+    "team.member_add": _of_team(teams.AddMembers, teams.add_members, team_contract.members_added),
+    "team.member_update": _of_team(teams.UpdateMember, teams.update_member, team_contract.member_updated),
+    "team.member_delete": _of_team(teams.DeleteMember, teams.remove_member, team_contract.member_deleted),
+    "team.model_add": _of_team(teams.AddTeamModels, teams.add_models),
+    "team.model_delete": _of_team(teams.DeleteTeamModels, teams.delete_models),
+    "team.delete": Operation(
+        object_type=teams.OBJECT_TYPE,
+        command=teams.DeleteTeams,
+        touched=teams.touched_by_deletion,
+        needed=teams.needed_by_deletion,
+        changed=teams.changed_by_deletion,
+        check=teams.check_delete,
+        decide=teams.delete,
+        answer=team_contract.deletion,
+    ),
+    "user.create": Operation(
+        object_type=users.OBJECT_TYPE,
+        command=users.CreateUser,
+        touched=users.touched,
+        check=user_changes.check_create,
+        decide=user_changes.create,
+        answer=user_contract.created,
+        needed=users.needed,
+        named=users.named,
+        changed=users.changed,
+    ),
+    "user.update": Operation(
+        object_type=users.OBJECT_TYPE,
+        command=users.UpdateUser,
+        touched=users.touched,
+        check=user_changes.check_update,
+        decide=user_changes.update,
+        answer=user_contract.changed,
+    ),
+    "user.delete": Operation(
+        object_type=users.OBJECT_TYPE,
+        command=users.DeleteUsers,
+        touched=users.touched,
+        check=user_changes.check_delete,
+        decide=user_changes.delete,
+        answer=user_contract.deletion,
+        needed=users.needed,
+        changed=users.changed,
     ),
 }
 

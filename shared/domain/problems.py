@@ -202,12 +202,60 @@ class PreconditionFailed(Refusal):
         super().__init__("If-Match: the object has changed since; read it again.")
 
 
+class UnknownTeam(Refusal):
+    """A model or a key names it."""
+
+    code = "unknown_team"
+
+    def __init__(self, team_id: str, param: str = "model_info.team_id") -> None:
+        super().__init__(f"Team id={team_id} does not exist in db")
+        self.param = param
+
+
 class TeamNotFound(Refusal):
+    """Worded so that every known client takes it as "gone" (contract 1.7)."""
+
     code = "team_not_found"
-    param = "model_info.team_id"
+    param = "team_id"
 
     def __init__(self, team_id: str) -> None:
-        super().__init__(f"Team id={team_id} does not exist in db")
+        super().__init__(f"Team not found, passed team_id={team_id}: it doesn't exist in db")
+
+
+class TeamExists(Refusal):
+    code = "team_exists"
+    param = "team_id"
+
+    def __init__(self, team_id: str) -> None:
+        super().__init__(f"A team with id={team_id} already exists.")
+
+
+class AlreadyMember(Refusal):
+    """Terraform's providers take these words for success (contract 7.3)."""
+
+    code = "already_member"
+    param = "member"
+
+    def __init__(self, who: str) -> None:
+        super().__init__(f"team_member_already_in_team: {who} is in the team already.")
+
+
+class MemberNotFound(Refusal):
+    code = "member_not_found"
+    param = "user_id"
+
+    def __init__(self, who: str) -> None:
+        super().__init__(f"User not found in team: {who}")
+
+
+class AdminOnly(Refusal):
+    """A part of a change that the sender could otherwise make."""
+
+    code = "admin_only"
+
+    def __init__(self, field: str) -> None:
+        super().__init__(f"{field}: only a proxy admin may set or change this")
+        self.param = field
 
 
 class UnknownCredential(Refusal):
@@ -245,6 +293,68 @@ class CredentialInUse(Refusal):
         named = sorted(model_ids)[: self.MAX_NAMED]
         more = f" and {len(model_ids) - len(named)} more" if len(model_ids) > len(named) else ""
         super().__init__(f"Credential {name} is used by these models: {', '.join(named)}{more}")
+
+
+class KeyNotFound(Refusal):
+    """Never names what was asked for: it may be the key itself (contract 1.9)."""
+
+    code = "key_not_found"
+    param = "key"
+
+    def __init__(self) -> None:
+        super().__init__("Key not found in database")
+
+
+class KeyExists(Refusal):
+    code = "key_exists"
+    param = "key"
+
+    def __init__(self) -> None:
+        super().__init__("This key exists already.")
+
+
+class KeyAliasTaken(Refusal):
+    code = "key_alias_taken"
+    param = "key_alias"
+
+    def __init__(self, alias: str) -> None:
+        super().__init__(f"Unique key aliases across all keys required; a key with alias '{alias}' exists already.")
+
+
+class UserNotFound(Refusal):
+    """Worded so that every known client takes it as "gone" (contract 1.9)."""
+
+    code = "user_not_found"
+    param = "user_id"
+
+    def __init__(self, who: str) -> None:
+        super().__init__(f"User {who} not found")
+
+
+class UserExists(Refusal):
+    code = "user_exists"
+    param = "user_id"
+
+    def __init__(self, user_id: str) -> None:
+        super().__init__(f"A user with id={user_id} exists already.")
+
+
+class UserEmailTaken(Refusal):
+    code = "user_email_taken"
+    param = "user_email"
+
+    def __init__(self, email: str) -> None:
+        super().__init__(f"A user with e-mail address {email} exists already.")
+
+
+class BeyondOwnRights(Refusal):
+    """A key cannot be given what the one in use does not have."""
+
+    code = "beyond_own_rights"
+
+    def __init__(self, field: str) -> None:
+        super().__init__(f"{field}: goes beyond what the key that is used for this request may do")
+        self.param = field
 
 
 class TaskNotFound(Refusal):

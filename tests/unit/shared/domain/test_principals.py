@@ -85,6 +85,7 @@ TEAM, USER, KEY = ObjectRef("team", "t"), ObjectRef("user", "ann"), ObjectRef("k
         ({USER: SimpleNamespace(role="proxy_admin")}, {"role": "proxy_admin"}),
         ({USER: None}, {"role": None}),
         ({KEY: a_key(blocked=True)}, {"blocked": True}),
+        ({KEY: a_key(user_id="bob")}, {"user_id": "bob", "role": None, "memberships": {}}),
     ],
 )
 def test_within_a_batch_rights_follow_its_changes(state: dict[ObjectRef, Any], expected: dict[str, Any]) -> None:
