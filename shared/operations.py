@@ -24,7 +24,8 @@ from shared.domain import (
     webhooks,
 )
 from shared.domain.access import OWNERSHIP
-from shared.domain.decision import Context, Decision, ObjectRef, State
+from shared.domain.decision import Context, Decision, Installation, ObjectRef, State
+from shared.domain.problems import TeamModelsOff
 from shared.domain.rights import OPEN, Ownership
 from shared.domain.tasks import ABSENT, Lines
 
@@ -370,6 +371,13 @@ def command_from(operation: str, stored: Any) -> Command:
     return msgspec.convert(stored, OPERATIONS[operation].command)
 
 
+def refuse_what_is_off(name: str, command: Any, installation: Installation) -> None:
+    """Before anything else is looked at, rights included (contract 9.34). Raises TeamModelsOff."""
+    names_team = OPERATIONS[name].object_type == models.OBJECT_TYPE and getattr(command, "team_id", None) is not None
+    if names_team and not installation.has_team_models:
+        raise TeamModelsOff
+
+
 def check(name: str, command: Any, lines: Lines, context: Context) -> None:
     """Rights and rules, as far as they are known when accepting. Raises Refusal."""
     operation = OPERATIONS[name]
@@ -393,6 +401,7 @@ def check(name: str, command: Any, lines: Lines, context: Context) -> None:
 
 def decide(name: str, command: Any, state: State, context: Context) -> Decision:
     """Rights and rules on what is there when it is applied. Raises Refusal."""
+    refuse_what_is_off(name, command, context.installation)
     operation = OPERATIONS[name]
     if access.is_unlimited(context.principal, name):
         return operation.decide(state, command, context)

@@ -133,7 +133,11 @@ class Workshop:
             routes,
             settings.batch_size,
             now,
-            lambda: Installation(config_model_ids=config_file.ids(), stores_models=settings.store_models),
+            lambda: Installation(
+                config_model_ids=config_file.ids(),
+                stores_models=settings.store_models,
+                has_team_models=settings.team_models,
+            ),
         )
         attempts = Attempts(engine, applier, settings.max_attempts, now, random.random)
         self.drain = Drain(applier, attempts, settings.batch_size, self._tell)

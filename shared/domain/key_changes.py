@@ -29,6 +29,7 @@ from shared.domain.reach import (
     check_owner,
     check_reach,
     check_regeneration,
+    check_team,
     check_trust,
     check_unblocking,
 )
@@ -49,6 +50,7 @@ def check_create(command: CreateKey, lines: Lines, context: Context) -> None:
 def check_new(command: CreateKey, context: Context) -> None:
     """Raises BeyondOwnRights."""
     check_owner(context.principal, command.user_id)
+    check_team(context.principal, command.team_id)
     check_reach(context.principal, command.allowed_routes, command.models)
     check_trust(context.principal, {}, command.metadata)
 
@@ -110,7 +112,7 @@ def create(state: State, command: CreateKey, context: Context) -> Decision:
 
 def update(state: State, command: UpdateKey, context: Context) -> Decision:
     """Raises KeyNotFound, PreconditionFailed, KeyAliasTaken, UnknownTeam, BeyondOwnRights."""
-    before = _existing(state, command)
+    before = _existing(state, command, context)
     after = _set(before, command.fields, state, context)
     if after == before:
         return Decision(objects={}, changes=(), events=(), result=document(before))
@@ -119,7 +121,7 @@ def update(state: State, command: UpdateKey, context: Context) -> Decision:
 
 def regenerate(state: State, command: RegenerateKey, context: Context) -> Decision:
     """Raises KeyNotFound, KeyExists and what ``update`` raises."""
-    before = _existing(state, command)
+    before = _existing(state, command, context)
     if state[ref(command.new_token)] is not None:
         raise KeyExists
     check_regeneration(context.principal, before.user_id)
@@ -138,17 +140,17 @@ def regenerate(state: State, command: RegenerateKey, context: Context) -> Decisi
 
 def block(state: State, command: BlockKey, context: Context) -> Decision:
     """Raises KeyNotFound, PreconditionFailed."""
-    return _blocked("blocked", _existing(state, command), state, context)
+    return _blocked("blocked", _existing(state, command, context), state, context)
 
 
 def unblock(state: State, command: UnblockKey, context: Context) -> Decision:
     """Raises KeyNotFound, PreconditionFailed."""
-    return _blocked("unblocked", _existing(state, command), state, context)
+    return _blocked("unblocked", _existing(state, command, context), state, context)
 
 
 def delete(state: State, command: DeleteKeys, context: Context) -> Decision:
     """Raises KeyNotFound."""
-    gone = [removed(_named(state, token), state, context) for token in dict.fromkeys(command.tokens)]
+    gone = [removed(_named(state, token, context), state, context) for token in dict.fromkeys(command.tokens)]
     return together(gone, {"deleted_keys": list(dict.fromkeys(command.tokens))})
 
 
@@ -162,17 +164,18 @@ def removed(key: Key, state: State, context: Context) -> Decision:
     )
 
 
-def _existing(state: State, command: ChangeOfOne) -> Key:
-    key = _named(state, command.token)
+def _existing(state: State, command: ChangeOfOne, context: Context) -> Key:
+    key = _named(state, command.token, context)
     if command.if_match not in (None, "*", version_tag(document(key))):
         raise PreconditionFailed
     return key
 
 
-def _named(state: State, token: str) -> Key:
+def _named(state: State, token: str, context: Context) -> Key:
     key: Key | None = state[ref(token)]
     if key is None:
         raise KeyNotFound
+    check_team(context.principal, key.team_id)
     return key
 
 

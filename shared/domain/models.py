@@ -192,7 +192,9 @@ def check_change(command: ChangeOfOne, lines: Lines, context: Context) -> None:
     if isinstance(command, UpdateModel):
         _check_team(command.team_id, lines)
         _refuse_what_is_for_admins(command, context)
-        _check_credential(command.credential_name, lines)
+        if context.principal.role == "proxy_admin":
+            # Others see no credentials, and may only name the one that the model has.
+            _check_credential(command.credential_name, lines)
 
 
 # --- what they mean ---
@@ -233,7 +235,8 @@ def update(state: State, command: UpdateModel, context: Context) -> Decision:
     if context.principal.role != "proxy_admin":
         _refuse_part_of_admins(before, command)
         _refuse_new_destination(before, command, context)
-    _require_credential(command.credential_name, state)
+    if command.credential_name != before.credential_name:
+        _require_credential(command.credential_name, state)
     fields = _names_after(before, command)
     if CREDENTIAL_PARAM in command.set_params or CREDENTIAL_PARAM in command.remove_params:
         fields["credential_name"] = command.credential_name

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Delete,
     FromClause,
     Integer,
+    Text,
     Update,
     and_,
     bindparam,
@@ -34,7 +35,7 @@ from shared.domain.decision import ObjectRef
 from shared.domain.rights import Principal
 from shared.domain.tasks import CHORES, OPEN, Status
 from shared.store.rows import Selection, insert_rows, rows_of
-from shared.store.tables import delivery, model, model_revision, task
+from shared.store.tables import api_key, delivery, model, model_revision, task
 
 IS_OPEN = task.c.status.in_([literal(status, literal_execute=True) for status in OPEN])
 _is_chore = task.c.operation.in_([literal(name, literal_execute=True) for name in sorted(CHORES)])
@@ -209,7 +210,8 @@ def claim_heads(*, of_these: bool = False) -> Selection:
     """Locks due tasks that are first in their line, oldest first, passing over those that another worker holds.
 
     A task also waits for what was accepted earlier in a line that it needs, for what was accepted earlier and needs
-    its own line, and for what decides with it whether a credential is used. Parameters: ``limit``, and ``task_ids`` if
+    its own line, and for what decides with it whether a credential is used; the end of a team also for what was
+    accepted earlier for its models and keys. Parameters: ``limit``, and ``task_ids`` if
     it is to lock only ``of_these``.
     Index: ix_task_open_seq; ix_task_open_line and ix_task_open_needs for the probes.
     """
@@ -242,6 +244,7 @@ def _waits_for_other_lines() -> ColumnElement[bool]:
             exists().where(is_open, is_earlier, other.c.needs.contains(array([task.c.line]))),
         ),
         and_(task.c.operation == "credential.delete", _may_change_use_of_credential(task, other, is_open, is_earlier)),
+        and_(task.c.operation == "team.delete", _has_belongings_with_tasks(task, other, is_open, is_earlier)),
         and_(
             task.c.operation == "model.rollback",
             exists().where(is_open, is_earlier, other.c.object_type == "credential", _ever_used(task, other)),
@@ -252,12 +255,40 @@ def _waits_for_other_lines() -> ColumnElement[bool]:
 def _may_change_use_of_credential(
     deletion: FromClause, other: FromClause, is_open: ColumnElement[bool], is_earlier: ColumnElement[bool]
 ) -> ColumnElement[bool]:
-    """Whether a model that uses the credential, or used it in a version that is to come back, has an earlier task."""
-    users = select(literal("model/") + model.c.model_id).where(model.c.credential_name == deletion.c.object_id)
+    """Whether a model that uses the credential, or used it in a version that is to come back, has an earlier task.
+
+    Or its team one that ends it.
+    """
+    is_user = model.c.credential_name == deletion.c.object_id
+    users = select(literal("model/") + model.c.model_id).where(is_user)
+    its_team = literal("team/") + model.c.team_id
+    ends = or_(other.c.line == its_team, its_team == func.any(other.c.needs))
+    goes = exists().where(is_user, ends).correlate(deletion, other)
     is_rollback = other.c.operation == "model.rollback"
     return or_(
         exists().where(is_open, is_earlier, other.c.line.in_(users.correlate(deletion))),
+        exists().where(is_open, is_earlier, other.c.operation == "team.delete", goes),
         exists().where(is_open, is_earlier, is_rollback, _ever_used(other, deletion)),
+    )
+
+
+def _has_belongings_with_tasks(
+    deletion: FromClause, other: FromClause, is_open: ColumnElement[bool], is_earlier: ColumnElement[bool]
+) -> ColumnElement[bool]:
+    """Whether a model or a key of the teams that are to be deleted has an earlier task.
+
+    Index: ix_model_team_id, ix_api_key_team_id.
+    """
+    need = func.unnest(deletion.c.needs).column_valued("need")
+    others = func.array(select(func.substr(need, len("team/") + 1)).scalar_subquery(), type_=ARRAY(Text))
+    team_ids = func.array_append(others, deletion.c.object_id, type_=ARRAY(Text))
+    return or_(
+        *(
+            exists().where(
+                is_open, is_earlier, owned.c.team_id == func.any(team_ids), other.c.line == literal(kind) + owned.c[key]
+            )
+            for kind, owned, key in (("model/", model, "model_id"), ("key/", api_key, "token"))
+        )
     )
 
 
