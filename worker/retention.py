@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import structlog
 from sqlalchemy import Delete, Engine
 
-from shared.store import outbox, tasks
+from shared.store import destinations, outbox, tasks
 
 STEP = 500
 MAX_STEPS = 20
@@ -28,6 +28,7 @@ class Retention:
         purged = {
             "events": self._in_steps(lambda: outbox.purge(before, STEP)),
             "tasks": self._in_steps(lambda: tasks.purge(before, STEP)),
+            "destinations": self._remove_destinations(before),
         }
         if any(purged.values()):
             _log.info("retention.purged", **purged)
@@ -39,5 +40,17 @@ class Retention:
                 gone = connection.execute(statement()).rowcount
             total += gone
             if gone < STEP:
+                break
+        return total
+
+    def _remove_destinations(self, unused_since: datetime) -> int:
+        total = 0
+        for _ in range(MAX_STEPS):
+            with self._engine.begin() as connection:
+                unused = [
+                    row.destination_id for row in connection.execute(destinations.unused_locked(unused_since, STEP))
+                ]
+                total += connection.execute(destinations.remove(unused)).rowcount
+            if len(unused) < STEP:
                 break
         return total

@@ -3,9 +3,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from shared.contract.events import EVENTS
 from shared.domain import credentials, models, webhooks
 from shared.domain.credentials import CreateCredential, DeleteCredential, UpdateCredential
-from shared.domain.decision import Context, Installation, ObjectRef
+from shared.domain.decision import Context, Event, Installation, ObjectRef
 from shared.domain.models import BlockModel, CreateModel, DeleteModel, RollbackModel, UnblockModel, UpdateModel
 from shared.domain.rights import MASTER
 from shared.domain.tasks import Line
@@ -98,3 +99,25 @@ def test_a_decision_changes_only_what_it_touches(name: str) -> None:
     assert decision.changes
     answered = operation.answer(decision.result)
     assert {"m-1", "c-1", "w-1"} & {answered.get(field) for field in ("model_id", "credential_name", "webhook_id")}
+
+
+ENDS = {"task.succeeded", "task.failed", "task.cancelled", "task.poisoned"}
+ALARMS = {"secret.unreadable"}
+
+
+def events_of(name: str) -> tuple[Event, ...]:
+    context = Context(now=now(), principal=MASTER, task_id="t")
+    return OPERATIONS[name].decide(the_state_before(name), COMMANDS[name], context).events
+
+
+def test_the_listed_events_are_those_that_there_are() -> None:
+    announced = {event.type for name in OPERATIONS for event in events_of(name)}
+    assert announced | ENDS | ALARMS == set(EVENTS)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_an_event_has_the_fields_that_are_listed(name: str) -> None:
+    for event in events_of(name):
+        always = {field for field in EVENTS[event.type].fields if not field.endswith("?")}
+        listed = {field.removesuffix("?") for field in EVENTS[event.type].fields}
+        assert always <= event.data.keys() <= listed
