@@ -21,6 +21,7 @@ from api.routes import (
     audit,
     credentials,
     document,
+    encryption,
     health,
     model_reads,
     models,
@@ -29,15 +30,20 @@ from api.routes import (
     webhook_reads,
     webhooks,
 )
+from api.routes.audit import HeadSigner
+from api.seal_budget import SealBudget
 from api.submission import Submitter
 from api.waiting import Waiting
+from shared.audit import heads
 from shared.contract.config_file import parse
 from shared.domain.decision import Installation
 from shared.domain.problems import Refusal
 from shared.encryption.keyring import BadKey, Keyring
+from shared.encryption.signing import BadSigningKey, SigningKey
 from shared.messaging.broker import celery_app
 from shared.messaging.rings import Bell
 from shared.outbox.addresses import Allowlist
+from shared.runtime.clock import now
 from shared.runtime.config_file import ConfigFile
 from shared.runtime.settings import Misconfigured, Settings, variable_of
 from shared.store.engines import async_engine
@@ -57,6 +63,8 @@ class Services:
     catalogue: Catalogue
     readiness: health.Readiness
     judge: Judge
+    budget: SealBudget
+    head_signer: HeadSigner
 
 
 def create_app(settings: Settings) -> Litestar:
@@ -73,6 +81,7 @@ def create_app(settings: Settings) -> Litestar:
             audit.router,
             webhooks.router,
             webhook_reads.router,
+            encryption.router,
         ],
         middleware=[Authenticator(settings.master_key.reveal()).before],
     )
@@ -124,17 +133,21 @@ def _services(settings: Settings) -> Services:
         catalogue=Catalogue(reads, keyring, config_file),
         readiness=health.Readiness(reads, redis_client, config_file, settings.stall_after, version("pointsman")),
         judge=Judge(allow),
+        budget=SealBudget(engine, keyring),
+        head_signer=_head_signer(settings),
     )
 
 
 @asynccontextmanager
 async def _running(services: Services) -> AsyncGenerator[None]:
     services.bell.start()
+    services.budget.start()
     services.waiting.start()
     try:
         yield
     finally:
         await services.waiting.stop()
+        await services.budget.stop()
         services.bell.stop()
         await services.redis_client.aclose()
         await services.engine.dispose()
@@ -149,6 +162,17 @@ def _keyring(settings: Settings) -> Keyring:
         return Keyring.parse(settings.encryption_keys.reveal())
     except BadKey as error:
         raise Misconfigured(f"{variable_of('encryption_keys')} cannot be used: {error}") from None
+
+
+def _head_signer(settings: Settings) -> HeadSigner:
+    """For the first line of an export; signs nothing if there is no key to sign with."""
+    if settings.audit_signing_key is None:
+        return lambda _: None
+    try:
+        key = SigningKey.parse(settings.audit_signing_key.reveal())
+    except BadSigningKey as error:
+        raise Misconfigured(f"{variable_of('audit_signing_key')} cannot be used: {error}") from None
+    return lambda head: heads.sign(head, key, now())
 
 
 def _allowlist(settings: Settings) -> Allowlist:

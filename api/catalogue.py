@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from api.presentation import config_entry, model_entry
+from api.presentation import config_entry, left_out, model_entry, refuse
 from api.reads import Reads
 from shared.contract.config_file import ConfigModel
 from shared.domain.models import etag
@@ -38,7 +38,7 @@ class Catalogue:
         if row is None:
             return None
         model = models.from_row(row)
-        return model_entry(self._keyring, model), etag(model)
+        return model_entry(self._keyring, model, refuse), etag(model)
 
     async def group(self, name: str) -> list[Entry]:
         """The deployments that share one public name."""
@@ -83,7 +83,9 @@ class Catalogue:
 
     def _entries(self, rows: Sequence[AnyRow]) -> list[Entry]:
         of_file = self._config_file.ids()
-        return [model_entry(self._keyring, models.from_row(row)) for row in rows if row.model_id not in of_file]
+        return [
+            model_entry(self._keyring, models.from_row(row), left_out) for row in rows if row.model_id not in of_file
+        ]
 
     def _from_file(self, wanted: ListFilter) -> list[Entry]:
         return [config_entry(model) for model in self._wanted_of_file(wanted)]

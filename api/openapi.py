@@ -54,6 +54,7 @@ _TAGS = {
     "credentials": "Shared provider secrets by name.",
     "tasks": "How far accepted changes have come.",
     "audit": "Who changed what, and when.",
+    "encryption": "The keys that seal secrets.",
     "webhooks": "Endpoints, what was sent to them, and how callbacks are signed.",
     "health": "For probes. These routes need no key.",
 }
@@ -122,6 +123,7 @@ _COMPONENTS: Sequence[type[msgspec.Struct]] = (
     EndpointPage,
     WebhookDeliveryView,
     DeliveryPage,
+    shapes.KeysRotated,
     shapes.SigningSecret,
     shapes.ReadinessReport,
     shapes.Problem,

@@ -1,38 +1,60 @@
 """From stored rows to what a client is shown: values opened, secrets gone."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
+from api.unreadable import report
 from shared.audit.entries import describe
+from shared.contract import credentials as credential_contract
 from shared.contract import models as model_contract
 from shared.contract.audit import AuditEntryView, table_name
 from shared.contract.config_file import ConfigModel
+from shared.contract.credentials import CredentialView
 from shared.contract.models import FieldChange, ModelHistory, VersionView
 from shared.contract.tasks import DeliveryAttemptView, DeliveryView, TaskView, WebhookView, problem_body
 from shared.contract.webhooks import EndpointView, HealthView, WebhookDeliveryView
 from shared.domain import webhooks
+from shared.domain.credentials import Credential
 from shared.domain.decision import Change
 from shared.domain.differences import differences
 from shared.domain.models import Model, document, etag
+from shared.domain.problems import UnreadableSecret
 from shared.domain.tasks import OPEN
+from shared.encryption.documents import Document
 from shared.encryption.keyring import Keyring
-from shared.encryption.masking import without_secrets
-from shared.encryption.sealing import Binding, open_document, open_text
+from shared.encryption.masking import GONE, without_gone, without_secrets
+from shared.encryption.sealing import Binding, UnreadableField, open_document, open_text
 from shared.encryption.urls import shown_url
 from shared.operations import OPERATIONS
 from shared.store.models import ModelRevision
 from shared.store.rows import AnyRow
 
 _SEALED = "litellm_params"
+
+Unreadable = Callable[[UnreadableField], None]
 _COMPARED = ("model_name", "litellm_params", "model_info", "team_id", "public_name", "blocked")
 
 
-def model_entry(keyring: Keyring, model: Model) -> dict[str, Any]:
+def model_entry(keyring: Keyring, model: Model, unreadable: Unreadable) -> dict[str, Any]:
     """One element of ``/model/info``."""
-    return model_contract.entry(_opened(keyring, "model", model.model_id, document(model)))
+    return model_contract.entry(_opened(keyring, "model", model.model_id, document(model), unreadable))
+
+
+def credential_view(keyring: Keyring, credential: Credential, unreadable: Unreadable) -> CredentialView:
+    """Its values are hidden, but opened all the same: a client shall know of one that no gateway could use."""
+    binding = Binding("credential", credential.credential_name)
+    values, fields = _readable(keyring, binding, "credential_values", credential.credential_values, unreadable)
+    info = credential.credential_info
+    return credential_contract.view(
+        msgspec.structs.replace(
+            credential,
+            credential_values=values,
+            credential_info={**info, "unreadable_fields": fields} if fields else info,
+        )
+    )
 
 
 def config_entry(model: ConfigModel) -> dict[str, Any]:
@@ -86,7 +108,8 @@ def task_result(keyring: Keyring, row: AnyRow) -> dict[str, Any] | None:
     """What a succeeded task answers with, in LiteLLM's shape."""
     if row.result is None:
         return None
-    return OPERATIONS[row.operation].answer(_opened(keyring, row.object_type, row.object_id, row.result))
+    opened = _opened(keyring, row.object_type, row.object_id, row.result, left_out)
+    return OPERATIONS[row.operation].answer(opened)
 
 
 def result_etag(row: AnyRow) -> str | None:
@@ -118,11 +141,11 @@ def task_view(keyring: Keyring, row: AnyRow, deliveries: Iterable[AnyRow] = ()) 
     )
 
 
-def webhook_view(keyring: Keyring, row: AnyRow) -> EndpointView:
+def webhook_view(keyring: Keyring, row: AnyRow, unreadable: Unreadable) -> EndpointView:
     """An endpoint and how it fares; a row of ``store.webhooks.page`` or ``with_health``."""
     return EndpointView(
         webhook_id=row.webhook_id,
-        url=opened_url(keyring, row.webhook_id, row.url),
+        url=opened_url(keyring, row.webhook_id, row.url, unreadable),
         event_types=tuple(row.event_types),
         team_id=row.team_id,
         description=row.description,
@@ -190,24 +213,64 @@ def _instant_or_none(value: datetime | None) -> str | None:
     return None if value is None else instant(value)
 
 
-def _opened(keyring: Keyring, object_type: str, object_id: str, stored: dict[str, Any]) -> dict[str, Any]:
+def refuse(unreadable: UnreadableField) -> NoReturn:
+    """For reads of one thing: better no answer than one that a client would take for the whole."""
+    report(unreadable)
+    raise UnreadableSecret(str(unreadable), unreadable.field)
+
+
+def left_out(unreadable: UnreadableField) -> None:
+    """For lists and tasks, which one value must not take down: the entry comes without it and says so."""
+    report(unreadable)
+
+
+def _opened(
+    keyring: Keyring, object_type: str, object_id: str, stored: dict[str, Any], on_unreadable: Unreadable
+) -> dict[str, Any]:
+    """The document with its secrets removed. What does not open is never passed on, not even as ciphertext."""
     if object_type == webhooks.OBJECT_TYPE and "url" in stored:
-        return {**stored, "url": opened_url(keyring, object_id, stored["url"])}
+        return {**stored, "url": opened_url(keyring, object_id, stored["url"], on_unreadable)}
     if _SEALED not in stored:
         return stored
-    opened = open_document(keyring, Binding(object_type, object_id), stored[_SEALED], _SEALED)
-    return {**stored, _SEALED: without_secrets(opened)}
+    opened, fields = _readable(keyring, Binding(object_type, object_id), _SEALED, stored[_SEALED], on_unreadable)
+    shown = {**stored, _SEALED: without_secrets(opened)}
+    if fields:
+        shown["model_info"] = {**stored.get("model_info", {}), "unreadable_fields": fields}
+    return shown
 
 
-def opened_url(keyring: Keyring, webhook_id: str, sealed: str) -> str:
-    """An endpoint's URL as it may be shown."""
-    return shown_url(open_text(keyring, Binding(webhooks.OBJECT_TYPE, webhook_id), sealed, "url"))
+def _readable(
+    keyring: Keyring, binding: Binding, path: str, sealed: Document, on_unreadable: Unreadable
+) -> tuple[Document, list[str]]:
+    """What opens, and the fields that do not."""
+    fields: list[str] = []
+
+    def note(problem: UnreadableField) -> str:
+        on_unreadable(problem)
+        fields.append(problem.field)
+        return GONE
+
+    opened = open_document(keyring, binding, sealed, path, instead=note)
+    return without_gone(opened) if fields else opened, fields
+
+
+def opened_url(keyring: Keyring, webhook_id: str, sealed: str, on_unreadable: Unreadable) -> str | None:
+    """An endpoint's URL as it may be shown; ``None`` if it cannot be read."""
+    try:
+        return shown_url(open_text(keyring, Binding(webhooks.OBJECT_TYPE, webhook_id), sealed, "url"))
+    except UnreadableField as unreadable:
+        on_unreadable(unreadable)
+        return None
 
 
 def _webhook(keyring: Keyring, row: AnyRow, deliveries: Iterable[AnyRow]) -> WebhookView | None:
     if row.webhook_url is None:
         return None
-    url = open_text(keyring, Binding("task", row.task_id), row.webhook_url, "webhook_url")
+    try:
+        url = open_text(keyring, Binding("task", row.task_id), row.webhook_url, "webhook_url")
+    except UnreadableField as unreadable:
+        report(unreadable)
+        url = None
     views: dict[str, DeliveryView] = {}
     for attempt in deliveries:
         view = views.setdefault(

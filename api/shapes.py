@@ -46,6 +46,17 @@ class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
     updated_by: str
 
 
+class KeysRotated(msgspec.Struct, frozen=True, kw_only=True):
+    """What a rotation came to: values and rows that it sealed anew, and what it had to leave as it was."""
+
+    sealed_with: str
+    values: int
+    rows: int
+    passes: int
+    unreadable: int
+    left: int
+
+
 class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A deployment as reads show it. Secrets are removed; all else is as it was sent.
 
@@ -102,7 +113,7 @@ class WebhookRow(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     webhook_id: str
-    url: str
+    url: str | None
     event_types: list[str]
     team_id: str | None
     description: str | None

@@ -15,6 +15,8 @@ _COMMANDS = {
     "api": ("api.run:command", "Run the HTTP API."),
     "worker": ("worker.run:command", "Run a Celery worker, which applies and delivers."),
     "schedule": ("worker.schedule:command", "Run the schedule, which rings for what nobody rings for."),
+    "audit": ("cli.audit:command", "Export the audit log, and prove that it is whole."),
+    "keys": ("cli.keys:command", "Make, check and change the keys that seal secrets."),
 }
 
 

@@ -8,7 +8,7 @@ import msgspec
 from shared.contract import credentials as credential_contract
 from shared.contract import models as model_contract
 from shared.contract import webhooks as webhook_contract
-from shared.domain import credentials, models, webhooks
+from shared.domain import credentials, encryption, models, webhooks
 from shared.domain.decision import Context, Decision, Installation, ObjectRef, State
 from shared.domain.tasks import Lines
 
@@ -19,6 +19,7 @@ Command = (
     | credentials.ChangeOfOne
     | webhooks.CreateWebhook
     | webhooks.ChangeOfOne
+    | encryption.RotateKeys
 )
 """Any command; a tagged union, so that a queued row can always be read."""
 
@@ -42,6 +43,10 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     decide: Callable[[State, Any, Context], Decision]
     answer: Callable[[dict[str, Any]], dict[str, Any]]
     needed: Callable[[Any], tuple[ObjectRef, ...]] = _nothing
+
+
+def _as_it_is(result: dict[str, Any]) -> dict[str, Any]:
+    return result
 
 
 OPERATIONS: dict[str, Operation] = {
@@ -182,6 +187,14 @@ OPERATIONS: dict[str, Operation] = {
         check=webhooks.check_change,
         decide=webhooks.replay,
         answer=webhook_contract.as_is,
+    ),
+    "encryption.rotate": Operation(
+        object_type=encryption.OBJECT_TYPE,
+        command=encryption.RotateKeys,
+        touched=encryption.touched,
+        check=encryption.check,
+        decide=encryption.decide,
+        answer=_as_it_is,
     ),
 }
 

@@ -1,4 +1,4 @@
-"""The Celery application: three Celery tasks, named explicitly, that only ring through to this package's classes."""
+"""The Celery application: four Celery tasks, named explicitly, that only ring through to this package's classes."""
 
 import contextlib
 import gc
@@ -7,6 +7,7 @@ import random
 import threading
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,11 +15,13 @@ import structlog
 from celery import Celery, Task
 from celery.signals import worker_init, worker_shutting_down
 from kombu.exceptions import OperationalError
+from sqlalchemy import Engine
 
 from shared.contract.config_file import parse
 from shared.contract.events import is_pattern
 from shared.domain.decision import Installation
 from shared.encryption.keyring import BadKey, Keyring
+from shared.encryption.signing import BadSigningKey, SigningKey
 from shared.messaging import rings
 from shared.messaging.broker import celery_app
 from shared.messaging.wakeups import Waker
@@ -31,8 +34,11 @@ from shared.runtime.settings import Misconfigured, Secret, Settings, variable_of
 from shared.store.engines import worker_engine
 from worker.apply import Applied, Applier
 from worker.attempts import Attempts
+from worker.chores.rekey import Rekeying
+from worker.chores.runner import Chores
 from worker.deliver import Deliverer
 from worker.drain import Drain
+from worker.heads import HeadWriter
 from worker.recording import Recording
 from worker.retention import Retention
 from worker.senders.connector import Connector
@@ -50,6 +56,7 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
     allow: Allowlist
     slack_urls: dict[str, Secret]
     """By team; "" is the operator's own channel."""
+    signing_key: SigningKey | None = None
 
     @property
     def routes(self) -> Routes:
@@ -70,7 +77,13 @@ def check(settings: Settings) -> Checked:
         allow = Allowlist.parse(settings.webhook_allow)
     except ValueError as error:
         raise Misconfigured(f"{variable_of('webhook_allow')} cannot be used: {error}") from None
-    return Checked(settings=settings, keyring=keyring, allow=allow, slack_urls=_slack_urls(settings))
+    return Checked(
+        settings=settings,
+        keyring=keyring,
+        allow=allow,
+        slack_urls=_slack_urls(settings),
+        signing_key=_signing_key(settings),
+    )
 
 
 def _slack_urls(settings: Settings) -> dict[str, Secret]:
@@ -85,6 +98,23 @@ def _slack_urls(settings: Settings) -> dict[str, Secret]:
             raise Misconfigured(f"{variable_of('slack_teams')} cannot be used: entry {number} is not team=https://…")
         urls[team_id.strip()] = Secret(url.strip())
     return urls
+
+
+def _signing_key(settings: Settings) -> SigningKey | None:
+    """Raises Misconfigured."""
+    has_place = bool(settings.audit_heads_file or settings.audit_heads_url)
+    if settings.audit_signing_key is None:
+        if has_place:
+            raise Misconfigured(
+                f"{variable_of('audit_signing_key')} is not set, so there is nothing to sign the audit log's heads "
+                "with. `pointsman audit keygen` makes a key."
+            )
+        return None
+    try:
+        key = SigningKey.parse(settings.audit_signing_key.reveal())
+    except BadSigningKey as error:
+        raise Misconfigured(f"{variable_of('audit_signing_key')} cannot be used: {error}") from None
+    return key if has_place else None
 
 
 class Workshop:
@@ -108,6 +138,16 @@ class Workshop:
         attempts = Attempts(engine, applier, settings.max_attempts, now, random.random)
         self.drain = Drain(applier, attempts, settings.batch_size, self._tell)
         self.attempts = attempts
+        self.chores = Chores(
+            engine,
+            applier,
+            {"encryption.rotate": Rekeying(checked.keyring)},
+            max_attempts=settings.max_attempts,
+            clock=now,
+            jitter=random.random,
+            told=self._tell,
+            meanwhile=self.drain.drain,
+        )
         self.sweeper = Sweeper(engine, self._ring_apply, self._ring_deliver)
         self.retention = Retention(engine, timedelta(days=settings.retention_days), now)
         self.deliverer = Deliverer(
@@ -130,6 +170,8 @@ class Workshop:
             limit=settings.delivery_threads,
             told=lambda task_ids: self._ring_apply(task_ids, one_by_one=False),
         )
+        key = checked.signing_key
+        self._head_writer = None if key is None else _head_writer(engine, key, checked)
 
     def _tell(self, applied: Applied) -> None:
         self._waker.wake(applied.task_ids)
@@ -146,9 +188,25 @@ class Workshop:
         with _ring_may_fail():
             rings.ring_deliver(self._app, delivery_ids)
 
+    def write_head(self) -> None:
+        if self._head_writer is not None:
+            self._head_writer.write()
+
     def ring_on(self) -> None:
         """There is more to apply than this ring had time for."""
         self._ring_apply((), one_by_one=False)
+
+
+def _head_writer(engine: Engine, key: SigningKey, checked: Checked) -> HeadWriter:
+    settings = checked.settings
+    return HeadWriter(
+        engine,
+        key,
+        now,
+        file=Path(settings.audit_heads_file) if settings.audit_heads_file else None,
+        url=settings.audit_heads_url,
+        connector=Connector(allow=checked.allow),
+    )
 
 
 @contextlib.contextmanager
@@ -192,7 +250,8 @@ def _register(app: Celery, workshop: Any, settings: Settings) -> None:
         if one_by_one or delivery_info.get("redelivered"):
             # Redelivered: whoever had this ring before died over it, so what is due is tried with care.
             shop.drain.one_by_one([*task_ids, *shop.attempts.due(settings.batch_size)])
-        if shop.drain.drain():
+        has_more = shop.drain.drain()
+        if shop.chores.go_on() or has_more:
             shop.ring_on()
 
     @app.task(name=rings.DELIVER)
@@ -210,7 +269,12 @@ def _register(app: Celery, workshop: Any, settings: Settings) -> None:
         shop: Workshop = workshop()
         shop.retention.purge()
 
-    del apply, deliver, sweep, purge
+    @app.task(name=rings.HEADS)
+    def heads() -> None:
+        shop: Workshop = workshop()
+        shop.write_head()
+
+    del apply, deliver, sweep, purge, heads
 
 
 def _share_memory(**_: object) -> None:

@@ -64,8 +64,8 @@ class Applier:
         """Lock this task in the caller's transaction, if it is due, first in its line and nobody holds it."""
         return next(iter(_heads(connection, 1, [task_id])), None)
 
-    def give_up(self, connection: Connection, task: Claimed, end: Callable[[Batch, Claimed], None]) -> Applied:
-        """End a claimed task without carrying it out, in the caller's transaction."""
+    def end(self, connection: Connection, task: Claimed, end: Callable[[Batch, Claimed], None]) -> Applied:
+        """End a claimed task in the caller's transaction: one that is given up, or that was done in chunks."""
         batch = self._batch({})
         end(batch, task)
         return _save(connection, batch)

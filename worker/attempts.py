@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 import structlog
 from billiard.exceptions import SoftTimeLimitExceeded
@@ -16,6 +17,8 @@ from shared.store.engines import is_transient
 from shared.store.tasks import Claimed
 from worker.apply import Applied, Applier
 from worker.batch import Batch
+
+T = TypeVar("T")
 
 FIRST_DELAY_S = 0.5
 LONGEST_DELAY_S = 60.0
@@ -52,12 +55,9 @@ class Attempts:
         if attempt is None:
             return applied
         reach("attempt.after_commit")
-        try:
-            return self._applier.apply_one(task_id)
-        except SoftTimeLimitExceeded:
-            raise
-        except Exception as error:  # noqa: BLE001  (whatever broke off the attempt is put on the task and logged)
-            return self._broke_off(task_id, attempt, error)
+        return unless_broken_off(
+            lambda: self._applier.apply_one(task_id), lambda error: self._broke_off(task_id, attempt, error)
+        )
 
     def _begin(self, task_id: str) -> tuple[int | None, Applied]:
         """The number of the attempt that now begins; or what ending a poisoned task did."""
@@ -66,7 +66,7 @@ class Attempts:
             if claimed is None:
                 return None, NOTHING
             if claimed.attempt >= self._max_attempts:
-                return None, self._applier.give_up(connection, claimed, _poison)
+                return None, self._applier.end(connection, claimed, poison)
             attempt: int = connection.execute(tasks.begin_attempt(task_id, self._clock())).scalar_one()
             reach("attempt.before_commit")
             return attempt, NOTHING
@@ -83,11 +83,21 @@ class Attempts:
             if claimed is None:
                 return NOTHING
             if attempt >= self._max_attempts:
-                return self._applier.give_up(connection, claimed, _poison)
+                return self._applier.end(connection, claimed, poison)
             again_at = self._clock() + timedelta(seconds=delay_s(attempt, self._jitter()))
             connection.execute(tasks.postpone(task_id, again_at, attempt, type(error).__name__))
             reach("attempt.before_postpone")
         return NOTHING
+
+
+def unless_broken_off(work: Callable[[], T], broke_off: Callable[[Exception], T]) -> T:
+    """Hands on whatever broke the work off, except for the time limit, to be put on the task and logged."""
+    try:
+        return work()
+    except SoftTimeLimitExceeded:
+        raise
+    except Exception as error:  # noqa: BLE001  (an attempt may break off for any reason)
+        return broke_off(error)
 
 
 def delay_s(attempt: int, jitter: float) -> float:
@@ -96,7 +106,8 @@ def delay_s(attempt: int, jitter: float) -> float:
     return longest * (0.5 + jitter / 2)
 
 
-def _poison(batch: Batch, task: Claimed) -> None:
+def poison(batch: Batch, task: Claimed) -> None:
+    """Ends a task that broke off too often, and alerts."""
     problem = Poisoned(task.attempt).problem()
     _log.error("task.poisoned", task_id=task.task_id, operation=task.operation, object_id=task.object_id)
     batch.fail(task, problem)

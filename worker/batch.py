@@ -61,7 +61,7 @@ class Batch:
         """``commands`` by task id; a cancelled task needs none."""
         for task in tasks:
             if task.is_cancelled:
-                self._cancel(task)
+                self.cancel(task)
                 continue
             try:
                 decision = self._decision(task, commands[task.task_id])
@@ -78,7 +78,12 @@ class Batch:
         self._log(task, refused, problem)
         self._end(task, "failed", problem=problem)
 
-    def _cancel(self, task: Claimed) -> None:
+    def succeed(self, task: Claimed, decision: Decision) -> None:
+        """Ends a task whose meaning was found elsewhere."""
+        self._succeed(task, decision)
+
+    def cancel(self, task: Claimed) -> None:
+        """Ends a task without (further) effect, and has the audit log say so."""
         cancelled = Change(
             action=CANCELLED, object_type=task.object_type, object_id=task.object_id, before=None, after=None
         )

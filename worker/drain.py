@@ -24,9 +24,9 @@ class Drain:
         self._batch_size = batch_size
         self._told = told
 
-    def drain(self) -> bool:
+    def drain(self, for_s: float = DRAIN_FOR_S) -> bool:
         """Apply everything that is due. Returns whether time ran out first."""
-        until = time.monotonic() + DRAIN_FOR_S
+        until = time.monotonic() + for_s
         while time.monotonic() < until:
             try:
                 applied = self._applier.apply_due()

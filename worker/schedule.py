@@ -14,7 +14,11 @@ def command() -> None:
     # Celery leaves logging alone when somebody handles this signal.
     setup_logging.connect(_logs_are_set_up, weak=False)
     structlog.get_logger(__name__).info("celery.starting", sweep_interval_s=settings.sweep_interval)
-    app = celery_app(settings.redis_url.reveal(), sweep_interval_s=settings.sweep_interval)
+    app = celery_app(
+        settings.redis_url.reveal(),
+        sweep_interval_s=settings.sweep_interval,
+        heads_interval_s=settings.heads_interval_s,
+    )
     app.Beat(loglevel=settings.log_level, quiet=True).run()
 
 

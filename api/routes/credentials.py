@@ -8,6 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from api.openapi import Answer, described, submission
+from api.presentation import credential_view, left_out, refuse
 from api.reads import Reads
 from api.routes.bodies import json_body
 from api.shapes import CredentialChanged
@@ -17,23 +18,27 @@ from shared.contract.credentials import CredentialChange, CredentialList, Creden
 from shared.domain.credentials import DeleteCredential
 from shared.domain.problems import CredentialNotFound, ModelNotFound
 from shared.domain.rights import Principal, authorise
-from shared.encryption.sealing import Binding, open_document, seal_document
+from shared.encryption.keyring import Keyring
+from shared.encryption.sealing import Binding, UnreadableField, open_document, seal_document
 from shared.store import credentials, models
 
 _Request = Request[Principal, Any, Any]
 _Submitter = NamedDependency[Submitter]
 _Reads = NamedDependency[Reads]
+_Keyring = NamedDependency[Keyring]
 _SEALED = "credential_values"
 _SHOWN = described(
     {200: Answer(shape=CredentialView, text="The credential, its values hidden.")},
-    problems=("not_permitted", "credential_not_found", "model_not_found"),
+    problems=("not_permitted", "credential_not_found", "model_not_found", "unreadable_secret"),
 )
 
 
 @post(
     "/credentials",
     status_code=202,
-    operation_class=submission(NewCredential, CredentialChanged, ("credential_exists", "model_not_found")),
+    operation_class=submission(
+        NewCredential, CredentialChanged, ("credential_exists", "model_not_found", "unreadable_secret")
+    ),
     summary="Add a credential",
     tags=["credentials"],
 )
@@ -86,11 +91,11 @@ async def delete_credential(request: _Request, credential_name: FromPath[str], s
     summary="List credentials",
     tags=["credentials"],
 )
-async def list_credentials(request: _Request, reads: _Reads) -> CredentialList:
-    """Values are hidden."""
+async def list_credentials(request: _Request, reads: _Reads, keyring: _Keyring) -> CredentialList:
+    """Values are hidden; what cannot be read is left out and named in `credential_info.unreadable_fields`."""
     authorise(request.user, "credential.read")
     rows = await reads.rows(credentials.everything())
-    return CredentialList(credentials=[contract.view(credentials.from_row(row)) for row in rows])
+    return CredentialList(credentials=[credential_view(keyring, credentials.from_row(row), left_out) for row in rows])
 
 
 @get(
@@ -99,9 +104,11 @@ async def list_credentials(request: _Request, reads: _Reads) -> CredentialList:
     summary="Show a credential",
     tags=["credentials"],
 )
-async def show_credential(request: _Request, credential_name: FromPath[str], reads: _Reads) -> CredentialView:
+async def show_credential(
+    request: _Request, credential_name: FromPath[str], reads: _Reads, keyring: _Keyring
+) -> CredentialView:
     authorise(request.user, "credential.read")
-    return await _view(reads, credential_name)
+    return await _view(reads, keyring, credential_name)
 
 
 @get(
@@ -110,28 +117,33 @@ async def show_credential(request: _Request, credential_name: FromPath[str], rea
     summary="Show the credential of a deployment",
     tags=["credentials"],
 )
-async def show_credential_of_model(request: _Request, model_id: FromPath[str], reads: _Reads) -> CredentialView:
+async def show_credential_of_model(
+    request: _Request, model_id: FromPath[str], reads: _Reads, keyring: _Keyring
+) -> CredentialView:
     authorise(request.user, "credential.read")
     row = await reads.row(models.by_ids(), model_ids=[model_id])
     if row is None:
         raise ModelNotFound(model_id)
     if row.credential_name is None:
         raise CredentialNotFound(f"none is named by model {model_id}")
-    return await _view(reads, row.credential_name)
+    return await _view(reads, keyring, row.credential_name)
 
 
-async def _view(reads: Reads, name: str) -> CredentialView:
+async def _view(reads: Reads, keyring: Keyring, name: str) -> CredentialView:
     row = await reads.row(credentials.by_names([name]))
     if row is None:
         raise CredentialNotFound(name)
-    return contract.view(credentials.from_row(row))
+    return credential_view(keyring, credentials.from_row(row), refuse)
 
 
 async def _values_of_model(reads: Reads, submitter: Submitter, model_id: str) -> dict[str, Any]:
     row = await reads.row(models.by_ids(), model_ids=[model_id])
     if row is None:
         raise ModelNotFound(model_id)
-    opened = open_document(submitter.keyring, Binding("model", model_id), row.litellm_params)
+    try:
+        opened = open_document(submitter.keyring, Binding("model", model_id), row.litellm_params)
+    except UnreadableField as unreadable:
+        refuse(unreadable)
     return {name: value for name, value in opened.items() if name in contract.FROM_MODEL}
 
 

@@ -10,6 +10,7 @@ from litestar.params import FromPath
 
 from api.headers import preference
 from api.openapi import Answer, described, submission
+from api.presentation import refuse
 from api.reads import Reads
 from api.routes.bodies import json_body
 from api.routes.tasks import relation, row_of, view_of
@@ -20,7 +21,7 @@ from shared.contract.tasks import TaskFilter, TasksCancelled, TasksRetried, Task
 from shared.domain.problems import Refusal, TaskNotFailed
 from shared.domain.rights import Principal, authorise, is_allowed
 from shared.encryption.keyring import Keyring
-from shared.encryption.sealing import Binding, open_text
+from shared.encryption.sealing import Binding, UnreadableField, open_text
 from shared.messaging.rings import Bell
 from shared.operations import command_from
 from shared.runtime.clock import now
@@ -157,7 +158,10 @@ async def _asked_again(reads: Reads, submitter: Submitter, task_id: str) -> Aske
         raise TaskNotFailed("unknown" if row is None else row.status)
     url = row.webhook_url
     if url is not None:
-        url = open_text(submitter.keyring, Binding("task", task_id), url, "webhook_url")
+        try:
+            url = open_text(submitter.keyring, Binding("task", task_id), url, "webhook_url")
+        except UnreadableField as unreadable:
+            refuse(unreadable)
     return Asked(
         operation=row.operation,
         command=command_from(row.operation, row.command),

@@ -10,7 +10,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from api.openapi import Answer, described
-from api.presentation import attempt_view, delivery_view, webhook_view
+from api.presentation import attempt_view, delivery_view, left_out, refuse, webhook_view
 from api.reads import Reads
 from api.shapes import SigningSecret
 from shared.contract.webhooks import DeliveryPage, EndpointPage, EndpointView, WebhookDeliveryView
@@ -18,7 +18,7 @@ from shared.domain.models import etag
 from shared.domain.problems import DeliveryNotFound, InvalidQuery, WebhookNotFound
 from shared.domain.rights import Principal, Relation, authorise, is_allowed
 from shared.encryption.keyring import Keyring
-from shared.encryption.sealing import Binding, open_text, seal_text
+from shared.encryption.sealing import Binding, UnreadableField, open_text, seal_text
 from shared.outbox.webhook import new_secret
 from shared.store import outbox, webhooks
 from shared.store.rows import AnyRow, fields_of
@@ -58,7 +58,7 @@ async def list_webhooks(
         )
     )
     next_cursor = _cursor_of(rows[limit - 1].webhook_id) if len(rows) > limit else None
-    return EndpointPage(data=[webhook_view(keyring, row) for row in rows[:limit]], next_cursor=next_cursor)
+    return EndpointPage(data=[webhook_view(keyring, row, left_out) for row in rows[:limit]], next_cursor=next_cursor)
 
 
 @get(
@@ -69,7 +69,7 @@ async def list_webhooks(
                 shape=EndpointView, text="The endpoint, and how calls to it go.", headers={"ETag": "Of the endpoint."}
             )
         },
-        problems=("webhook_not_found",),
+        problems=("webhook_not_found", "unreadable_secret"),
     ),
     summary="Show an endpoint",
     tags=_TAGS,
@@ -79,7 +79,7 @@ async def show_webhook(
 ) -> Response[EndpointView]:
     """With its `ETag`, and how calls to it go. What may be a token in its URL shows as `***`."""
     row = await _row(reads, request.user, webhook_id, "webhook.read")
-    return Response(webhook_view(keyring, row), headers={"ETag": etag(fields_of(row))})
+    return Response(webhook_view(keyring, row, refuse), headers={"ETag": etag(fields_of(row))})
 
 
 @get(
@@ -132,7 +132,7 @@ async def show_delivery(
     "/webhooks/secret",
     operation_class=described(
         {200: Answer(shape=SigningSecret, text="The caller's own secret.")},
-        problems=("not_permitted",),
+        problems=("not_permitted", "unreadable_secret"),
     ),
     summary="Show the secret that signs your callbacks",
     tags=_TAGS,
@@ -152,7 +152,10 @@ async def _secret(user_id: str, reads: Reads, keyring: Keyring) -> str:
     if row is None:
         await reads.write(outbox.add_signing_secret(user_id, seal_text(keyring, binding, new_secret(), "secret")))
         return await _secret(user_id, reads, keyring)
-    return open_text(keyring, binding, row.secret, "secret")
+    try:
+        return open_text(keyring, binding, row.secret, "secret")
+    except UnreadableField as unreadable:
+        refuse(unreadable)
 
 
 async def _row(reads: Reads, principal: Principal, webhook_id: str, operation: str) -> AnyRow:

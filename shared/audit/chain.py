@@ -62,15 +62,20 @@ def link(previous_hash: str, entries: Iterable[AuditEntry]) -> list[AuditEntry]:
 
 
 def verify(
-    entries: Iterable[AuditEntry], head: tuple[int, str] | None = None, start: tuple[int, str] = GENESIS
+    entries: Iterable[AuditEntry],
+    head: tuple[int, str] | None = None,
+    start: tuple[int, str] = GENESIS,
+    heads: Iterable[tuple[int, str]] = (),
 ) -> Verdict:
     """Reads the entries once, in the order of the log, and keeps none of them.
 
-    ``head`` was noted before, at the end of the entries or among them; ``start`` is the entry before the first one.
+    ``head`` was noted before, at the end of the entries or among them, and so were all ``heads``; ``start`` is the
+    entry before the first one.
     """
-    if head is not None and head[0] < start[0]:
+    noted = sorted({Head(*one) for one in (*heads, *([head] if head is not None else []))})
+    if noted and noted[0].position < start[0]:
         raise ValueError("the head lies before the entries to verify")
-    walk = _Walk(Head(*start), head)
+    walk = _Walk(Head(*start), noted)
     rest = iter(entries)
     for entry in rest:
         verdict = walk.step(entry, rest)
@@ -82,10 +87,11 @@ def verify(
 class _Walk:
     """Holds the last two entries that were sound."""
 
-    def __init__(self, start: Head, pinned: tuple[int, str] | None) -> None:
+    def __init__(self, start: Head, pinned: list[Head]) -> None:
         self._last = start
         self._before_last: Head | None = None
         self._pinned = pinned
+        self._next = 0
 
     def step(self, entry: AuditEntry, rest: Iterator[AuditEntry]) -> Verdict | None:
         if self._is_not_the_pinned_one():
@@ -102,18 +108,23 @@ class _Walk:
     def end(self) -> Verdict:
         if self._is_not_the_pinned_one():
             return self._verdict(self._last.position, "rewritten")
-        if self._pinned is not None and self._pinned[0] > self._last.position:
+        if self._pinned and self._pinned[-1].position > self._last.position:
             return self._verdict(self._last.position + 1, "truncated")
         return Verdict(head=self._last)
 
     def _is_not_the_pinned_one(self) -> bool:
-        return self._pinned is not None and self._pinned[0] == self._last.position and self._pinned != self._last
+        while self._next < len(self._pinned) and self._pinned[self._next].position == self._last.position:
+            if self._pinned[self._next] != self._last:
+                return True
+            self._next += 1
+        return False
 
     def _displaced(self, entry: AuditEntry, rest: Iterator[AuditEntry]) -> Verdict:
         """The entry is not what was recorded at this position: tells why from where it, or the right one, stands."""
         expected = self._last.position + 1
         if self._before_last is not None and entry.previous_hash == self._before_last.hash:
-            return self._verdict(self._last.position, "inserted")
+            # Two that follow the same one: the later stands where it was meant to, unless the earlier was noted.
+            return self._verdict(expected if self._last in self._pinned else self._last.position, "inserted")
         stands_later = any(later.previous_hash == self._last.hash for later in rest)
         if not _follows(entry, self._last.position) or _holds_at_a_neighbour(entry):
             return self._verdict(expected, "moved" if stands_later else "missing")

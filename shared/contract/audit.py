@@ -33,11 +33,14 @@ class AuditEntryView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditPage(msgspec.Struct, frozen=True, kw_only=True):
+    """``next_cursor`` is null on the last page. Whoever goes on by cursor is told no totals: counting costs most."""
+
     audit_logs: list[AuditEntryView]
-    total: int
-    page: int
+    total: int | msgspec.UnsetType = msgspec.UNSET
+    page: int | msgspec.UnsetType = msgspec.UNSET
     page_size: int
-    total_pages: int
+    total_pages: int | msgspec.UnsetType = msgspec.UNSET
+    next_cursor: str | None
 
 
 def table_name(object_type: str) -> str:

@@ -118,7 +118,7 @@ def to_update(request: CredentialChange, name: str) -> UpdateCredential:
 
 
 def view(credential: Credential) -> CredentialView:
-    """Nothing has to be opened: what is sealed is what is hidden."""
+    """Hides the values, sealed or opened."""
     return CredentialView(
         credential_name=credential.credential_name,
         display_name=credential.display_name,

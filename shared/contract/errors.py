@@ -90,6 +90,18 @@ CATALOGUE: dict[str, ErrorKind] = {
         "Read the object and send its `ETag` as `If-Match` (`POINTSMAN_REQUIRE_IF_MATCH` is on).",
     ),
     "audit_entry_not_found": ErrorKind(404, "not_found_error", "There is no such audit entry", "Check the id."),
+    "unreadable_secret": ErrorKind(
+        500,
+        "internal_server_error",
+        "A stored secret cannot be read",
+        "Put the named key back into `POINTSMAN_ENCRYPTION_KEYS`; `pointsman keys verify` lists what cannot be read.",
+    ),
+    "keyring_differs": ErrorKind(
+        409,
+        "invalid_request_error",
+        "API and worker have different keyrings",
+        "Give every process the same `POINTSMAN_ENCRYPTION_KEYS`, then ask again.",
+    ),
     "not_found": ErrorKind(
         404, "not_found_error", "There is nothing here", "Check the path against the OpenAPI document."
     ),

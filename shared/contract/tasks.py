@@ -28,7 +28,7 @@ class DeliveryView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WebhookView(msgspec.Struct, frozen=True, kw_only=True):
-    url: str
+    url: str | None
     deliveries: list[DeliveryView]
 
 

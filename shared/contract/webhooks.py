@@ -60,10 +60,13 @@ class HealthView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EndpointView(msgspec.Struct, frozen=True, kw_only=True):
-    """One endpoint. What may be a token in its URL is shown as ``***``; its secret is never shown."""
+    """One endpoint. What may be a token in its URL is shown as ``***``; its secret is never shown.
+
+    In lists ``url`` is ``null`` where it cannot be read.
+    """
 
     webhook_id: str
-    url: str
+    url: str | None
     event_types: tuple[str, ...]
     team_id: str | None
     description: str | None

@@ -231,6 +231,26 @@ class AuditEntryNotFound(Refusal):
         super().__init__(f"Audit log with ID {entry_id} not found")
 
 
+class UnreadableSecret(Refusal):
+    """A sealed value does not open. Names the place and the key, and nothing of the value."""
+
+    code = "unreadable_secret"
+
+    def __init__(self, message: str, field: str) -> None:
+        super().__init__(message)
+        self.param = field
+
+
+class KeyringDiffers(Refusal):
+    code = "keyring_differs"
+
+    def __init__(self, wanted: str, found: str) -> None:
+        super().__init__(
+            f"The worker seals with the key {found!r}, and the API that accepted this with {wanted!r}. "
+            "Give both the same POINTSMAN_ENCRYPTION_KEYS and ask again."
+        )
+
+
 class IdempotencyKeyReused(Refusal):
     code = "idempotency_key_reused"
     param = "Idempotency-Key"

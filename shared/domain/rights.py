@@ -46,6 +46,7 @@ RIGHTS: dict[str, dict[Role, frozenset[Relation]]] = {
         "internal_user": frozenset(("own",)),
         "internal_user_viewer": frozenset(("own",)),
     },
+    "encryption.rotate": {"proxy_admin": _EVERY_RELATION},
     "task.cancel": {
         "proxy_admin": _EVERY_RELATION,
         "internal_user": frozenset(("own",)),

@@ -15,6 +15,10 @@ ENDED: tuple[Status, ...] = ("succeeded", "failed", "cancelled")
 NO_PROGRESS = "no progress on due work"
 """What readiness says of workers while tasks are due and none has ended for long."""
 
+# Operations whose tasks are long: the drain leaves them alone, and they are carried out chunk by chunk.
+# With the line of each, by which the open ones are found.
+CHORES: dict[str, str] = {"encryption.rotate": "encryption/keyring"}
+
 # A running task goes back to queued when an attempt breaks off; an end state never changes.
 TRANSITIONS: dict[Status, frozenset[Status]] = {
     "queued": frozenset(("running", "succeeded", "failed", "cancelled")),

@@ -21,6 +21,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from shared.encryption.weakness import why_weak
 
 KEY_SIZE_BYTES: Final = 32
+MOST_SEALS: Final = 2**32
+"""With random nonces, what one key should seal at most."""
 _NONCE_SIZE_BYTES: Final = 12
 _TAG_SIZE_BYTES: Final = 16
 _VERSION: Final = "pm1"
@@ -84,6 +86,7 @@ class Keyring:
         self.writing_key_id: str = self.key_ids[0]
         self._keys = {key_id: _Key(key_id, material) for key_id, material in keys.items()}
         self._writing = self._keys[self.writing_key_id]
+        self._seals = 0
 
     @classmethod
     def parse(cls, text: str) -> "Keyring":
@@ -103,6 +106,7 @@ class Keyring:
     def seal(self, plaintext: str, context: bytes) -> str:
         """ASCII text that opens only with the same context."""
         key = self._writing
+        self._seals += 1
         nonce = os.urandom(_NONCE_SIZE_BYTES)
         sealed = key.cipher.encrypt(nonce, _utf8(plaintext), key.prefix_bytes + context)
         return key.prefix + _encode(nonce + sealed)
@@ -118,6 +122,16 @@ class Keyring:
         except InvalidTag:
             raise Unreadable(key_id, "tampered") from None
         return plain.decode("utf-8", "surrogatepass")
+
+    def take_seal_count(self) -> int:
+        """How many texts were sealed since this was last asked, for the budget of the writing key."""
+        taken = self._seals
+        self._seals -= taken
+        return taken
+
+    def give_back_seal_count(self, count: int) -> None:
+        """For one who could not tell anybody."""
+        self._seals += count
 
     def fingerprint(self, value: str, purpose: str = "audit") -> str:
         """``fp:<key id>:<16 hex>``: shows that two values are equal, or differ, and nothing else about them."""
@@ -142,6 +156,12 @@ def new_key(key_id: str) -> str:
 def is_sealed(text: str) -> bool:
     """Whether it has the form of a sealed text, which says nothing about whether it opens."""
     return text.startswith(_VERSION) and _SEALED_FORM.fullmatch(text) is not None
+
+
+def key_id_of(sealed: str) -> str:
+    """The key that a sealed text names, or an empty text if it names none."""
+    parts = _SEALED.fullmatch(sealed)
+    return "" if parts is None else parts.group(1)
 
 
 class _Entry(NamedTuple):

@@ -53,6 +53,23 @@ class Plain(str):
     __slots__ = ()
 
 
+GONE: Final = Plain("")
+"""Marks, by being this very object, a value that could not be read."""
+
+
+def without_gone(document: Document) -> Document:
+    """The document without the entries and list items that are GONE."""
+    return {name: _without_gone(value) for name, value in document.items() if value is not GONE}
+
+
+def _without_gone(value: JsonValue) -> JsonValue:
+    if isinstance(value, dict):
+        return without_gone(value)
+    if isinstance(value, list):
+        return [_without_gone(item) for item in value if item is not GONE]
+    return value
+
+
 def without_secrets(document: Document) -> Document:
     """For reads: entries and list items that are secret are left out, everything else stays exactly as it is.
 

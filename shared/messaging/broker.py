@@ -15,10 +15,12 @@ APPLY_QUEUE = "pointsman.apply"
 DELIVER_QUEUE = "pointsman.deliver"
 
 
-def celery_app(redis_url: str, *, sweep_interval_s: float = 2.0) -> Celery:
+def celery_app(redis_url: str, *, sweep_interval_s: float = 2.0, heads_interval_s: float | None = None) -> Celery:
     """The application that the API rings with, workers serve and the schedule drives. Connects to nothing yet."""
     app = Celery("pointsman", set_as_current=False)
     app.conf.update(_settings(redis_url, sweep_interval_s))
+    if heads_interval_s is not None:
+        app.conf.beat_schedule["heads"] = _every(heads_interval_s, "pointsman.heads", DELIVER_QUEUE)
     return app
 
 
@@ -65,19 +67,16 @@ def _settings(redis_url: str, sweep_interval_s: float) -> dict[str, Any]:
         "beat_scheduler": "celery.beat:Scheduler",
         "beat_max_loop_interval": min(sweep_interval_s, 5),
         "beat_schedule": {
-            "sweep": {
-                "task": "pointsman.sweep",
-                "schedule": sweep_interval_s,
-                # One that waited longer is of no use: the next one does the same.
-                "options": {"queue": APPLY_QUEUE, "expires": max(sweep_interval_s, 5)},
-            },
-            "purge": {
-                "task": "pointsman.purge",
-                "schedule": PURGE_EVERY_S,
-                "options": {"queue": APPLY_QUEUE, "expires": PURGE_EVERY_S},
-            },
+            "sweep": _every(sweep_interval_s, "pointsman.sweep", APPLY_QUEUE),
+            "purge": _every(PURGE_EVERY_S, "pointsman.purge", APPLY_QUEUE),
         },
     }
+
+
+def _every(interval_s: float, task_name: str, queue_name: str) -> dict[str, Any]:
+    # One that waited longer is of no use: the next one does the same.
+    options = {"queue": queue_name, "expires": max(interval_s, 5)}
+    return {"task": task_name, "schedule": interval_s, "options": options}
 
 
 def broker_url(redis_url: str) -> str:

@@ -13,6 +13,7 @@ from shared.messaging.broker import APPLY_QUEUE, DELIVER_QUEUE
 APPLY = "pointsman.apply"
 DELIVER = "pointsman.deliver"
 SWEEP = "pointsman.sweep"
+HEADS = "pointsman.heads"
 PURGE = "pointsman.purge"
 
 # More ids than this in one message help nobody: the drain takes what is due, whatever the message names.

@@ -160,12 +160,34 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float,
         Meta(ge=1, le=3600, description="After a Slack message, seconds in which events are gathered for the next."),
     ] = 60
+    audit_signing_key: Annotated[
+        Secret | None,
+        Meta(description="Signs the audit log's heads: the base64 of 32 bytes, from `pointsman audit keygen`."),
+    ] = None
+    audit_heads_file: Annotated[
+        str,
+        Meta(
+            description="Signed heads are appended here, a line each. Keep it where the database's owner cannot write."
+        ),
+    ] = ""
+    audit_heads_url: Annotated[
+        Secret | None, Meta(description="Signed heads are posted to this URL; `POINTSMAN_WEBHOOK_ALLOW` holds for it.")
+    ] = None
+    audit_heads_interval: Annotated[
+        Seconds, Meta(description="Seconds between two signed heads, if the log has grown in between.")
+    ] = 60
     log_format: Annotated[
         Literal["auto", "json", "console"], Meta(description="`auto` is console in a terminal and JSON elsewhere.")
     ] = "auto"
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="The least that is logged.")
     ] = "info"
+
+    @property
+    def heads_interval_s(self) -> float | None:
+        """How often the audit log's heads are signed and written out; None if they are not."""
+        is_wanted = self.audit_signing_key is not None and (self.audit_heads_file or self.audit_heads_url)
+        return self.audit_heads_interval if is_wanted else None
 
     @property
     def listen_host(self) -> str:
@@ -202,6 +224,16 @@ def load(environment: Mapping[str, str]) -> Settings:
     _check_urls(settings)
     _check_master_key(settings)
     return settings
+
+
+def only(environment: Mapping[str, str], field: str) -> Secret | None:
+    """One setting of type ``Secret``, for commands that need no other. Raises Misconfigured."""
+    variable = variable_of(field)
+    try:
+        text = _read(environment, variable, is_secret=True)
+    except (ValueError, OSError) as error:
+        raise Misconfigured(f"{variable} cannot be used: {error}") from None
+    return Secret(text) if text else None
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:

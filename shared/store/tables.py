@@ -76,6 +76,7 @@ task = Table(
     Column("retry_of", _UUID),
     Column("last_error", Text),
     Column("progress", _DOCUMENT),
+    Column("cursor", _DOCUMENT, comment="Where a long task goes on after a chunk."),
     Column("result", _DOCUMENT),
     Column("problem", _DOCUMENT),
     Column("submitted_at", _INSTANT, nullable=False),
@@ -283,6 +284,14 @@ model_revision = Table(
     Column("state", _DOCUMENT, comment="The model after the change, values sealed; null if it was deleted."),
     PrimaryKeyConstraint("model_id", "revision"),
     comment="What every stored model was, version by version.",
+)
+
+seal_count = Table(
+    "seal_count",
+    metadata,
+    Column("key_id", Text, primary_key=True),
+    Column("seals", BigInteger, nullable=False),
+    comment="How many values each key has sealed, as far as processes have reported it.",
 )
 
 credential = Table(

@@ -32,11 +32,12 @@ from sqlalchemy.dialects.postgresql import UUID, Insert, array
 
 from shared.domain.decision import ObjectRef
 from shared.domain.rights import Principal
-from shared.domain.tasks import OPEN, Status
+from shared.domain.tasks import CHORES, OPEN, Status
 from shared.store.rows import Selection, insert_rows, rows_of
 from shared.store.tables import delivery, model, model_revision, task
 
-_is_open = task.c.status.in_([literal(status, literal_execute=True) for status in OPEN])
+IS_OPEN = task.c.status.in_([literal(status, literal_execute=True) for status in OPEN])
+_is_chore = task.c.operation.in_([literal(name, literal_execute=True) for name in sorted(CHORES)])
 _is_due = task.c.next_attempt_at <= func.now()
 _is_one_of_these = task.c.task_id == func.any(bindparam("task_ids", type_=ARRAY(UUID(as_uuid=False))))
 # Types of objects whose lines others may need.
@@ -104,7 +105,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _NEW_COLUMNS = NewTask.__struct_fields__
-_CLAIM_COLUMNS = (
+CLAIM_COLUMNS = (
     task.c.task_id,
     task.c.seq,
     task.c.operation,
@@ -186,7 +187,7 @@ def waiting_on(refs: list[ObjectRef]) -> Selection:
         select(
             task.c.task_id, task.c.operation, task.c.digest, task.c.submitted_by, task.c.object_type, task.c.object_id
         )
-        .where(_is_open, task.c.cancel_requested_at.is_(None), task.c.line.in_([ref.line for ref in refs]))
+        .where(IS_OPEN, task.c.cancel_requested_at.is_(None), task.c.line.in_([ref.line for ref in refs]))
         .order_by(task.c.seq)
     )
 
@@ -207,8 +208,8 @@ def claim_heads(*, of_these: bool = False) -> Selection:
     same_line = and_(other.c.line == task.c.line, is_open)
     is_blocked = or_(exists().where(same_line, is_earlier), _waits_for_other_lines())
     statement = select(
-        *_CLAIM_COLUMNS, exists().where(same_line, other.c.seq > task.c.seq).label("has_followers")
-    ).where(_is_open, _is_due, ~is_blocked)
+        *CLAIM_COLUMNS, exists().where(same_line, other.c.seq > task.c.seq).label("has_followers")
+    ).where(IS_OPEN, _is_due, ~_is_chore, ~is_blocked)
     if of_these:
         statement = statement.where(_is_one_of_these)
     limit = bindparam("limit", type_=Integer)
@@ -266,8 +267,8 @@ def claim_followers(refs: list[ObjectRef], limit: int) -> Selection:
     ``is_free`` is false for what must not be taken yet; nor may what stands behind it.
     """
     return (
-        select(*_CLAIM_COLUMNS, and_(_is_due, ~_waits_for_other_lines()).label("is_free"))
-        .where(_is_open, task.c.line.in_([ref.line for ref in refs]))
+        select(*CLAIM_COLUMNS, and_(_is_due, ~_waits_for_other_lines()).label("is_free"))
+        .where(IS_OPEN, task.c.line.in_([ref.line for ref in refs]))
         .order_by(task.c.seq)
         .limit(limit)
         .with_for_update(of=task)
@@ -302,7 +303,7 @@ def begin_attempt(task_id: str, now: datetime) -> Update:
     """Counts an attempt, in a commit of its own before the work."""
     return (
         update(task)
-        .where(task.c.task_id == task_id, _is_open)
+        .where(task.c.task_id == task_id, IS_OPEN)
         .values(
             status="running",
             version=task.c.version + 1,
@@ -317,7 +318,7 @@ def postpone(task_id: str, next_attempt_at: datetime, attempt: int, last_error: 
     """Puts a task whose attempt broke off back into its line, due later. ``attempt`` says how many count."""
     return (
         update(task)
-        .where(task.c.task_id == task_id, _is_open)
+        .where(task.c.task_id == task_id, IS_OPEN)
         .values(
             status="queued",
             version=task.c.version + 1,
@@ -364,7 +365,7 @@ def request_cancel(now: datetime, *, passes_over_held: bool = False) -> Update:
     Of several, those that somebody holds are to be passed over: whoever waits for one row while it has another
     locked can deadlock with a worker. Parameter: ``task_ids``.
     """
-    wanted = and_(_is_one_of_these, _is_open, task.c.cancel_requested_at.is_(None))
+    wanted = and_(_is_one_of_these, IS_OPEN, task.c.cancel_requested_at.is_(None))
     if passes_over_held:
         free = select(task.c.task_id).where(wanted).with_for_update(skip_locked=True).cte("free")
         wanted = task.c.task_id.in_(select(free.c.task_id))
@@ -378,7 +379,7 @@ def request_cancel(now: datetime, *, passes_over_held: bool = False) -> Update:
 
 def to_cancel(*, limit: int, submitted_by: str | None, **equal: str) -> Selection:
     """The oldest open tasks that nobody asked to cancel yet. Index: ix_task_open_seq."""
-    return _matching(submitted_by, equal).where(_is_open, task.c.cancel_requested_at.is_(None)).limit(limit)
+    return _matching(submitted_by, equal).where(IS_OPEN, task.c.cancel_requested_at.is_(None)).limit(limit)
 
 
 def failed(*, limit: int, submitted_by: str | None, **equal: str) -> Selection:
@@ -436,7 +437,7 @@ def due(limit: int) -> Selection:
     """The oldest due tasks that nobody holds."""
     return (
         select(task.c.task_id)
-        .where(_is_open, _is_due)
+        .where(IS_OPEN, _is_due)
         .order_by(task.c.seq)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -454,7 +455,7 @@ def suspects(limit: int, after_s: float) -> Selection:
     last_ended_at = select(func.max(other.c.finished_at)).scalar_subquery()
     return (
         select(task.c.task_id)
-        .where(_is_open, task.c.next_attempt_at < long_ago)
+        .where(IS_OPEN, task.c.next_attempt_at < long_ago)
         .where(or_(is_overtaken, func.coalesce(last_ended_at < long_ago, true())))
         .order_by(task.c.seq)
         .limit(limit)
@@ -464,6 +465,6 @@ def suspects(limit: int, after_s: float) -> Selection:
 
 def progress() -> Selection:
     """Since when the oldest due task waits, and when a task last ended; each ``None`` where there is none."""
-    oldest = select(task.c.next_attempt_at).where(_is_open, _is_due).order_by(task.c.seq).limit(1).scalar_subquery()
+    oldest = select(task.c.next_attempt_at).where(IS_OPEN, _is_due).order_by(task.c.seq).limit(1).scalar_subquery()
     last = select(func.max(task.c.finished_at)).scalar_subquery()
     return select(oldest.label("due_since"), last.label("last_ended_at"), func.now().label("now"))

@@ -39,6 +39,7 @@ ACTIONS = {
     "webhook.disable": "disabled",
     "webhook.test": "tested",
     "webhook.replay": "replayed",
+    "encryption.rotate": "rotated",
 }
 """What the audit log says of each operation that succeeded."""
 ROUTES = {
@@ -59,6 +60,7 @@ ROUTES = {
     "webhook.disable": ("POST", "/webhooks/{webhook_id:str}/disable"),
     "webhook.test": ("POST", "/webhooks/{webhook_id:str}/test"),
     "webhook.replay": ("POST", "/webhooks/{webhook_id:str}/replay"),
+    "encryption.rotate": ("POST", "/encryption/rotate"),
 }
 OTHER_ROUTES = {
     ("PATCH", "/model/{model_id:str}/update"),

@@ -14,7 +14,8 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import Engine
 
-from shared.encryption.keyring import Keyring
+from shared.domain.tasks import CHORES
+from shared.encryption.keyring import Keyring, new_key
 from shared.operations import OPERATIONS
 from shared.runtime.failpoints import ACTIONS, POINTS, FailpointReached, arm, disarm
 from tests.chaos import victims
@@ -77,14 +78,17 @@ TABLES = {
 }
 APPLYING = [name for name in POINTS if name.startswith("apply.")]
 ATTEMPTING = ["attempt.before_commit", "attempt.after_commit"]
+IN_CHUNKS = [name for name in POINTS if name.startswith("chore.")]
 DELIVERING = [name for name in POINTS if name.startswith("deliver.")]
 SWEEPING = [name for name in POINTS if name.startswith("sweep.")]
 ACCEPTING = ["intake.before_insert", "intake.before_commit", "intake.after_commit", "intake.after_ring"]
 
 
 def test_every_operation_and_every_failpoint_is_here() -> None:
-    assert set(CHANGES) == set(OPERATIONS)
-    assert {*APPLYING, *ATTEMPTING, "attempt.before_postpone", *DELIVERING, *SWEEPING, *ACCEPTING} == set(POINTS)
+    assert {*CHANGES, "encryption.rotate"} == set(OPERATIONS)
+    assert CHORES.keys() == {"encryption.rotate"}
+    points = {*APPLYING, *ATTEMPTING, "attempt.before_postpone", *IN_CHUNKS, *DELIVERING, *SWEEPING, *ACCEPTING}
+    assert points == set(POINTS)
 
 
 def test_every_failpoint_is_in_the_code_once() -> None:
@@ -256,6 +260,33 @@ async def test_killed_while_cancelling(
     )
     assert found.fetchall() == [("cancelled", "cancelled", 0)]
     check_told_once(database, receiver, task_id, "task.cancelled")
+
+
+@pytest.mark.parametrize("point", [*IN_CHUNKS, "apply.before_head", "apply.before_commit", "apply.after_wake"])
+async def test_killed_in_the_middle_of_changing_the_key(
+    point: str,
+    client: httpx.AsyncClient,
+    side: Side,
+    environment: Environment,
+    database: Database,
+    receiver: Receiver,
+) -> None:
+    """The API and the worker after the kill have a new key that writes."""
+    await prepared(client, side, RENAME)
+    rotating = {**environment, "POINTSMAN_ENCRYPTION_KEYS": f"{new_key('new')},{ENCRYPTION_KEYS}"}
+    headers = {"Webhook-Url": receiver.url}
+    assert victims.run(victims.submit, rotating, "POST", "/encryption/rotate", None, headers) == 0
+    killed(rotating, point)
+    database.execute("UPDATE task SET next_attempt_at = now() WHERE finished_at IS NULL")
+    recovered(rotating, database)
+    ((task_id, status, entries),) = database.execute(
+        "SELECT task_id::text, status, (SELECT count(*) FROM audit_entry WHERE task_id = t.task_id)"
+        " FROM task t WHERE operation = 'encryption.rotate'"
+    ).fetchall()
+    assert (status, entries) == ("succeeded", 1)
+    sealed = database.execute("SELECT litellm_params->>'api_key' FROM model").fetchall()
+    assert [value.split(":")[1] for (value,) in sealed] == ["new"]
+    check_told_once(database, receiver, task_id, "task.succeeded")
 
 
 async def test_a_task_that_kills_every_worker_ends_as_failed(

@@ -26,6 +26,8 @@ def work(environment: Mapping[str, str], *, one_by_one: bool = False) -> None:
     if one_by_one:
         shop.drain.one_by_one(shop.attempts.due(100))
     shop.drain.drain()
+    while shop.chores.go_on():
+        pass
     shop.deliverer.deliver()
     shop.sweeper.sweep()
 

@@ -18,7 +18,7 @@ from tests.conftest import DATABASE, url_of
 from tests.service.building import CANARY
 from tests.support.servers import PostgresServer, ValkeyServer
 
-CHANGING_NOTHING = ("refused", "cancelled", "tested", "replayed")
+CHANGING_NOTHING = ("refused", "cancelled", "rotated", "tested", "replayed")
 """What the audit log says of tasks that leave every object as it was."""
 
 LogEntry = MutableMapping[str, Any]

@@ -445,6 +445,7 @@ class Fleet:
         for log in sorted([*self.logs.iterdir(), *self.folder.glob("*/*.log")]):
             yield f"log {log.name}", log.read_text(encoding="utf-8", errors="replace")
         yield "the answers of /audit", str(self.audit())
+        yield "the answer of /audit/export", self.http.get("/audit/export").text
 
     def _tables(self) -> Iterator[tuple[str, str]]:
         names = [row["name"] for row in self.select("SELECT relname AS name FROM pg_stat_user_tables ORDER BY relname")]
@@ -503,7 +504,7 @@ class Fleet:
         (counts,) = self.select(
             "SELECT count(*) AS changes, (SELECT revision FROM head) AS revision,"
             " count(*) FILTER (WHERE object_type <> 'model') + (SELECT count(*) FROM model_revision) AS revisions"
-            " FROM audit_entry WHERE action NOT IN ('refused', 'cancelled', 'tested', 'replayed')"
+            " FROM audit_entry WHERE action NOT IN ('refused', 'cancelled', 'rotated', 'tested', 'replayed')"
         )
         assert len(set(counts.values())) == 1, counts
         (models,) = self.select("SELECT count(*) AS stored, (SELECT model_count FROM head) AS counted FROM model")

@@ -32,6 +32,7 @@ ALLOWED = {
     },
     "webhook.read": {(role, relation) for role in ("proxy_admin", "proxy_admin_viewer") for relation in RELATIONS},
     "delivery.read": {("proxy_admin", "own"), ("proxy_admin", "other"), ("proxy_admin_viewer", "own")},
+    "encryption.rotate": {("proxy_admin", "own"), ("proxy_admin", "other")},
     "credential.read": {(role, relation) for role in ("proxy_admin", "proxy_admin_viewer") for relation in RELATIONS},
     "model.read": {(role, relation) for role in ("proxy_admin", "proxy_admin_viewer") for relation in RELATIONS},
     "audit.read": {(role, relation) for role in ("proxy_admin", "proxy_admin_viewer") for relation in RELATIONS},
