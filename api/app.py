@@ -33,6 +33,7 @@ from api.routes import (
 from api.routes.audit import HeadSigner
 from api.seal_budget import SealBudget
 from api.submission import Submitter
+from api.unreadable import UnreadableNotes
 from api.waiting import Waiting
 from shared.audit import heads
 from shared.contract.config_file import parse
@@ -64,6 +65,7 @@ class Services:
     readiness: health.Readiness
     judge: Judge
     budget: SealBudget
+    unreadable_notes: UnreadableNotes
     head_signer: HeadSigner
 
 
@@ -134,6 +136,7 @@ def _services(settings: Settings) -> Services:
         readiness=health.Readiness(reads, redis_client, config_file, settings.stall_after, version("pointsman")),
         judge=Judge(allow),
         budget=SealBudget(engine, keyring),
+        unreadable_notes=UnreadableNotes(engine),
         head_signer=_head_signer(settings),
     )
 
@@ -142,12 +145,14 @@ def _services(settings: Settings) -> Services:
 async def _running(services: Services) -> AsyncGenerator[None]:
     services.bell.start()
     services.budget.start()
+    services.unreadable_notes.start()
     services.waiting.start()
     try:
         yield
     finally:
         await services.waiting.stop()
         await services.budget.stop()
+        await services.unreadable_notes.stop()
         services.bell.stop()
         await services.redis_client.aclose()
         await services.engine.dispose()

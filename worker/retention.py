@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import structlog
 from sqlalchemy import Delete, Engine
 
-from shared.store import destinations, outbox, tasks
+from shared.store import destinations, outbox, tasks, unreadable
 
 STEP = 500
 MAX_STEPS = 20
@@ -28,6 +28,7 @@ class Retention:
         purged = {
             "events": self._in_steps(lambda: outbox.purge(before, STEP)),
             "tasks": self._in_steps(lambda: tasks.purge(before, STEP)),
+            "unreadable": self._in_steps(lambda: unreadable.purge(before, STEP)),
             "destinations": self._remove_destinations(before),
         }
         if any(purged.values()):

@@ -12,8 +12,9 @@ from shared.domain.rights import MASTER
 from shared.encryption.keyring import Keyring
 from shared.runtime.clock import new_id, now
 from shared.runtime.settings import Misconfigured
-from shared.store import destinations
+from shared.store import destinations, unreadable
 from shared.store.rows import packed
+from shared.store.unreadable import Place
 from tests.conftest import SettingsBuilder
 from tests.service.building import Side, a_task, accept
 from worker.retention import Retention
@@ -143,6 +144,19 @@ def test_a_destination_is_served_while_something_is_added_to_it(engine: Engine, 
         adding.execute(destinations.add(), add)
         assert [row.destination_id for row in serving.execute(destinations.next_turns(10))] == ["callback:x"]
         serving.execute(destinations.begin_turns(["callback:x"], new_id(), 60))
+
+
+def test_an_unreadable_secret_that_nobody_meets_any_more_is_forgotten_once_it_was_told(
+    retention: Retention, engine: Engine, database: Database
+) -> None:
+    places = [Place(object_type="model", object_id=name, field="f", key_id="k") for name in ("told", "untold", "young")]
+    with engine.begin() as connection:
+        connection.execute(unreadable.note(), packed(places))
+    database.execute("UPDATE unreadable_secret SET told_at = now() WHERE object_id <> 'untold'")
+    database.execute("UPDATE unreadable_secret SET seen_at = now() - interval '2 days' WHERE object_id <> 'young'")
+    retention.purge()
+    left = database.execute("SELECT object_id FROM unreadable_secret ORDER BY 1").fetchall()
+    assert left == [("untold",), ("young",)]
 
 
 def test_the_audit_log_is_not_purged(
