@@ -63,10 +63,10 @@ class Services:
     submitter: Submitter
     catalogue: Catalogue
     readiness: health.Readiness
-    judge: Judge
     budget: SealBudget
     unreadable_notes: UnreadableNotes
     head_signer: HeadSigner
+    judge: Judge
 
 
 def create_app(settings: Settings) -> Litestar:
@@ -82,8 +82,8 @@ def create_app(settings: Settings) -> Litestar:
             task_control.router,
             audit.router,
             webhooks.router,
-            webhook_reads.router,
             encryption.router,
+            webhook_reads.router,
         ],
         middleware=[Authenticator(settings.master_key.reveal()).before],
     )
@@ -134,10 +134,10 @@ def _services(settings: Settings) -> Services:
         submitter=submitter,
         catalogue=Catalogue(reads, keyring, config_file),
         readiness=health.Readiness(reads, redis_client, config_file, settings.stall_after, version("pointsman")),
-        judge=Judge(allow),
         budget=SealBudget(engine, keyring),
         unreadable_notes=UnreadableNotes(engine),
         head_signer=_head_signer(settings),
+        judge=Judge(allow),
     )
 
 

@@ -27,7 +27,7 @@ from shared.encryption.documents import Document
 from shared.encryption.keyring import Keyring
 from shared.encryption.masking import GONE, without_gone, without_secrets
 from shared.encryption.sealing import Binding, UnreadableField, open_document, open_text
-from shared.encryption.urls import shown_url
+from shared.encryption.urls import HIDDEN, shown_url
 from shared.operations import OPERATIONS
 from shared.store.models import ModelRevision
 from shared.store.rows import AnyRow
@@ -141,11 +141,11 @@ def task_view(keyring: Keyring, row: AnyRow, deliveries: Iterable[AnyRow] = ()) 
     )
 
 
-def webhook_view(keyring: Keyring, row: AnyRow, unreadable: Unreadable) -> EndpointView:
+def webhook_view(keyring: Keyring, row: AnyRow, on_unreadable: Unreadable) -> EndpointView:
     """An endpoint and how it fares; a row of ``store.webhooks.page`` or ``with_health``."""
     return EndpointView(
         webhook_id=row.webhook_id,
-        url=opened_url(keyring, row.webhook_id, row.url, unreadable),
+        url=_shown_url(keyring, row.webhook_id, row.url, on_unreadable),
         event_types=tuple(row.event_types),
         team_id=row.team_id,
         description=row.description,
@@ -229,7 +229,7 @@ def _opened(
 ) -> dict[str, Any]:
     """The document with its secrets removed. What does not open is never passed on, not even as ciphertext."""
     if object_type == webhooks.OBJECT_TYPE and "url" in stored:
-        return {**stored, "url": opened_url(keyring, object_id, stored["url"], on_unreadable)}
+        return {**stored, "url": _shown_url(keyring, object_id, stored["url"], on_unreadable)}
     if _SEALED not in stored:
         return stored
     opened, fields = _readable(keyring, Binding(object_type, object_id), _SEALED, stored[_SEALED], on_unreadable)
@@ -254,13 +254,13 @@ def _readable(
     return without_gone(opened) if fields else opened, fields
 
 
-def opened_url(keyring: Keyring, webhook_id: str, sealed: str, on_unreadable: Unreadable) -> str | None:
-    """An endpoint's URL as it may be shown; ``None`` if it cannot be read."""
+def _shown_url(keyring: Keyring, webhook_id: str, sealed: str, on_unreadable: Unreadable) -> str:
+    """An endpoint's URL as it may be shown; ``***`` if it does not open."""
     try:
         return shown_url(open_text(keyring, Binding(webhooks.OBJECT_TYPE, webhook_id), sealed, "url"))
     except UnreadableField as unreadable:
         on_unreadable(unreadable)
-        return None
+        return HIDDEN
 
 
 def _webhook(keyring: Keyring, row: AnyRow, deliveries: Iterable[AnyRow]) -> WebhookView | None:

@@ -113,7 +113,7 @@ class WebhookRow(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     webhook_id: str
-    url: str | None
+    url: str
     event_types: list[str]
     team_id: str | None
     description: str | None

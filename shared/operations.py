@@ -17,9 +17,9 @@ Command = (
     | models.ChangeOfOne
     | credentials.CreateCredential
     | credentials.ChangeOfOne
+    | encryption.RotateKeys
     | webhooks.CreateWebhook
     | webhooks.ChangeOfOne
-    | encryption.RotateKeys
 )
 """Any command; a tagged union, so that a queued row can always be read."""
 
@@ -124,6 +124,14 @@ OPERATIONS: dict[str, Operation] = {
         decide=credentials.delete,
         answer=credential_contract.answer,
     ),
+    "encryption.rotate": Operation(
+        object_type=encryption.OBJECT_TYPE,
+        command=encryption.RotateKeys,
+        touched=encryption.touched,
+        check=encryption.check,
+        decide=encryption.decide,
+        answer=_as_it_is,
+    ),
     "webhook.create": Operation(
         object_type=webhooks.OBJECT_TYPE,
         command=webhooks.CreateWebhook,
@@ -187,14 +195,6 @@ OPERATIONS: dict[str, Operation] = {
         check=webhooks.check_change,
         decide=webhooks.replay,
         answer=webhook_contract.as_is,
-    ),
-    "encryption.rotate": Operation(
-        object_type=encryption.OBJECT_TYPE,
-        command=encryption.RotateKeys,
-        touched=encryption.touched,
-        check=encryption.check,
-        decide=encryption.decide,
-        answer=_as_it_is,
     ),
 }
 

@@ -87,20 +87,6 @@ def check(settings: Settings) -> Checked:
     )
 
 
-def _slack_urls(settings: Settings) -> dict[str, Secret]:
-    unknown = [pattern for pattern in settings.slack_events if not is_pattern(pattern)]
-    if unknown:
-        raise Misconfigured(f"{variable_of('slack_events')} cannot be used: {unknown[0]!r} is no event type")
-    urls = {} if settings.slack_webhook_url is None else {"": settings.slack_webhook_url}
-    given = "" if settings.slack_teams is None else settings.slack_teams.reveal()
-    for number, item in enumerate((part.strip() for part in given.split(",") if part.strip()), start=1):
-        team_id, _, url = item.partition("=")
-        if not team_id.strip() or not url.strip().startswith(("https://", "http://")):
-            raise Misconfigured(f"{variable_of('slack_teams')} cannot be used: entry {number} is not team=https://…")
-        urls[team_id.strip()] = Secret(url.strip())
-    return urls
-
-
 def _signing_key(settings: Settings) -> SigningKey | None:
     """Raises Misconfigured."""
     has_place = bool(settings.audit_heads_file or settings.audit_heads_url)
@@ -116,6 +102,20 @@ def _signing_key(settings: Settings) -> SigningKey | None:
     except BadSigningKey as error:
         raise Misconfigured(f"{variable_of('audit_signing_key')} cannot be used: {error}") from None
     return key if has_place else None
+
+
+def _slack_urls(settings: Settings) -> dict[str, Secret]:
+    unknown = [pattern for pattern in settings.slack_events if not is_pattern(pattern)]
+    if unknown:
+        raise Misconfigured(f"{variable_of('slack_events')} cannot be used: {unknown[0]!r} is no event type")
+    urls = {} if settings.slack_webhook_url is None else {"": settings.slack_webhook_url}
+    given = "" if settings.slack_teams is None else settings.slack_teams.reveal()
+    for number, item in enumerate((part.strip() for part in given.split(",") if part.strip()), start=1):
+        team_id, _, url = item.partition("=")
+        if not team_id.strip() or not url.strip().startswith(("https://", "http://")):
+            raise Misconfigured(f"{variable_of('slack_teams')} cannot be used: entry {number} is not team=https://…")
+        urls[team_id.strip()] = Secret(url.strip())
+    return urls
 
 
 class Workshop:

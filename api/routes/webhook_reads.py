@@ -69,7 +69,7 @@ async def list_webhooks(
                 shape=EndpointView, text="The endpoint, and how calls to it go.", headers={"ETag": "Of the endpoint."}
             )
         },
-        problems=("webhook_not_found", "unreadable_secret"),
+        problems=("webhook_not_found",),
     ),
     summary="Show an endpoint",
     tags=_TAGS,
@@ -132,7 +132,7 @@ async def show_delivery(
     "/webhooks/secret",
     operation_class=described(
         {200: Answer(shape=SigningSecret, text="The caller's own secret.")},
-        problems=("not_permitted", "unreadable_secret"),
+        problems=("not_permitted",),
     ),
     summary="Show the secret that signs your callbacks",
     tags=_TAGS,

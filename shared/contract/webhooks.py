@@ -60,13 +60,10 @@ class HealthView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EndpointView(msgspec.Struct, frozen=True, kw_only=True):
-    """One endpoint. What may be a token in its URL is shown as ``***``; its secret is never shown.
-
-    In lists ``url`` is ``null`` where it cannot be read.
-    """
+    """One endpoint. What may be a token in its URL is shown as ``***``; its secret is never shown."""
 
     webhook_id: str
-    url: str | None
+    url: str
     event_types: tuple[str, ...]
     team_id: str | None
     description: str | None

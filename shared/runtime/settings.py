@@ -140,6 +140,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     slack_webhook_url: Annotated[
         Secret | None, Meta(description="Slack incoming webhook that is told of `POINTSMAN_SLACK_EVENTS`.")
     ] = None
+    audit_signing_key: Annotated[
+        Secret | None,
+        Meta(description="Signs the audit log's heads: the base64 of 32 bytes, from `pointsman audit keygen`."),
+    ] = None
+    audit_heads_file: Annotated[
+        str,
+        Meta(
+            description="Signed heads are appended here, a line each. Keep it where the database's owner cannot write."
+        ),
+    ] = ""
+    audit_heads_url: Annotated[
+        Secret | None, Meta(description="Signed heads are posted to this URL; `POINTSMAN_WEBHOOK_ALLOW` holds for it.")
+    ] = None
+    audit_heads_interval: Annotated[
+        Seconds, Meta(description="Seconds between two signed heads, if the log has grown in between.")
+    ] = 60
     slack_teams: Annotated[
         Secret | None,
         Meta(description="Slack incoming webhooks of teams, `team=https://…`, comma separated: told of their own too."),
@@ -159,22 +175,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     slack_window: Annotated[
         float,
         Meta(ge=1, le=3600, description="After a Slack message, seconds in which events are gathered for the next."),
-    ] = 60
-    audit_signing_key: Annotated[
-        Secret | None,
-        Meta(description="Signs the audit log's heads: the base64 of 32 bytes, from `pointsman audit keygen`."),
-    ] = None
-    audit_heads_file: Annotated[
-        str,
-        Meta(
-            description="Signed heads are appended here, a line each. Keep it where the database's owner cannot write."
-        ),
-    ] = ""
-    audit_heads_url: Annotated[
-        Secret | None, Meta(description="Signed heads are posted to this URL; `POINTSMAN_WEBHOOK_ALLOW` holds for it.")
-    ] = None
-    audit_heads_interval: Annotated[
-        Seconds, Meta(description="Seconds between two signed heads, if the log has grown in between.")
     ] = 60
     log_format: Annotated[
         Literal["auto", "json", "console"], Meta(description="`auto` is console in a terminal and JSON elsewhere.")

@@ -35,6 +35,8 @@ Key = tuple[Any, ...]
 
 _PARAMS: Path = ("litellm_params",)
 _VALUES: Path = ("credential_values",)
+_URL: Path = ("url",)
+_SECRET: Path = ("secret",)
 
 
 class SealedPart(msgspec.Struct, frozen=True):
@@ -94,7 +96,7 @@ def _user(row: AnyRow) -> Binding:
     return Binding("signing_secret", row.user_id)
 
 
-# In this order: what waits in tasks may yet become a model or a credential, and a model a revision.
+# In this order: what waits in tasks may yet become any of the others, and a model a revision.
 SEALED_TABLES: tuple[SealedTable, ...] = (
     SealedTable(
         task,
@@ -103,10 +105,10 @@ SEALED_TABLES: tuple[SealedTable, ...] = (
             SealedPart("command", ("set_params",), _PARAMS, _task_object),
             SealedPart("command", ("credential_values",), _VALUES, _task_object),
             SealedPart("command", ("set_values",), _VALUES, _task_object),
+            SealedPart("command", ("url",), _URL, _task_object),
+            SealedPart("command", ("secret",), _SECRET, _task_object),
             SealedPart("result", ("litellm_params",), _PARAMS, _task_object),
-            SealedPart("command", ("url",), ("url",), _task_object),
-            SealedPart("command", ("secret",), ("secret",), _task_object),
-            SealedPart("result", ("url",), ("url",), _task_object),
+            SealedPart("result", ("url",), _URL, _task_object),
             SealedPart("webhook_url", (), ("webhook_url",), _task),
         ),
         ("object_type", "object_id"),
@@ -117,13 +119,12 @@ SEALED_TABLES: tuple[SealedTable, ...] = (
     SealedTable(
         webhook_endpoint,
         (
-            SealedPart("url", (), ("url",), _webhook),
-            SealedPart("secret", (), ("secret",), _webhook),
-            # It was sealed while it was the secret.
-            SealedPart("previous_secret", (), ("secret",), _webhook),
+            SealedPart("url", (), _URL, _webhook),
+            SealedPart("secret", (), _SECRET, _webhook),
+            SealedPart("previous_secret", (), _SECRET, _webhook),
         ),
     ),
-    SealedTable(signing_secret, (SealedPart("secret", (), ("secret",), _user),)),
+    SealedTable(signing_secret, (SealedPart("secret", (), _SECRET, _user),)),
 )
 
 

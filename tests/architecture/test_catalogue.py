@@ -31,6 +31,7 @@ ACTIONS = {
     "credential.create": "created",
     "credential.update": "updated",
     "credential.delete": "deleted",
+    "encryption.rotate": "rotated",
     "webhook.create": "created",
     "webhook.update": "updated",
     "webhook.delete": "deleted",
@@ -39,7 +40,6 @@ ACTIONS = {
     "webhook.disable": "disabled",
     "webhook.test": "tested",
     "webhook.replay": "replayed",
-    "encryption.rotate": "rotated",
 }
 """What the audit log says of each operation that succeeded."""
 ROUTES = {
@@ -52,6 +52,7 @@ ROUTES = {
     "credential.create": ("POST", "/credentials"),
     "credential.update": ("PATCH", "/credentials/{credential_name:str}"),
     "credential.delete": ("DELETE", "/credentials/{credential_name:str}"),
+    "encryption.rotate": ("POST", "/encryption/rotate"),
     "webhook.create": ("POST", "/webhooks"),
     "webhook.update": ("PATCH", "/webhooks/{webhook_id:str}"),
     "webhook.delete": ("DELETE", "/webhooks/{webhook_id:str}"),
@@ -60,7 +61,6 @@ ROUTES = {
     "webhook.disable": ("POST", "/webhooks/{webhook_id:str}/disable"),
     "webhook.test": ("POST", "/webhooks/{webhook_id:str}/test"),
     "webhook.replay": ("POST", "/webhooks/{webhook_id:str}/replay"),
-    "encryption.rotate": ("POST", "/encryption/rotate"),
 }
 OTHER_ROUTES = {
     ("PATCH", "/model/{model_id:str}/update"),

@@ -92,7 +92,7 @@ def test_every_operation_of_the_table_has_a_documented_body(document: dict[str, 
         if "requestBody" in operation
     }
     # A change has two routes.
-    by_path_alone = 6  # removing a credential or an endpoint, and what is done with an endpoint
+    by_path_alone = 6
     bodiless = 1  # changing the encryption key
     second_routes = 1
     of_tasks = 2

@@ -38,6 +38,7 @@ COMMANDS: dict[str, Any] = {
     ),
     "credential.update": UpdateCredential(credential_name="c-1", set_values={"api_key": "y"}),
     "credential.delete": DeleteCredential(credential_name="c-1"),
+    "encryption.rotate": RotateKeys(key_id="k-1"),
     "webhook.create": CreateWebhook(webhook_id="w-1", url="x", event_types=("*",), secret="y", description="d"),
     "webhook.update": UpdateWebhook(webhook_id="w-1", event_types=("model.*",)),
     "webhook.delete": DeleteWebhook(webhook_id="w-1"),
@@ -46,7 +47,6 @@ COMMANDS: dict[str, Any] = {
     "webhook.disable": DisableWebhook(webhook_id="w-1"),
     "webhook.test": SendTest(webhook_id="w-1"),
     "webhook.replay": ReplayWebhook(webhook_id="w-1", since=now()),
-    "encryption.rotate": RotateKeys(key_id="k-1"),
 }
 
 

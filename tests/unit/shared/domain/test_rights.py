@@ -26,13 +26,13 @@ ALLOWED = {
         f"task.{verb}": {("proxy_admin", "own"), ("proxy_admin", "other"), ("internal_user", "own")}
         for verb in ("cancel", "retry")
     },
+    "encryption.rotate": {("proxy_admin", "own"), ("proxy_admin", "other")},
     **{
         f"webhook.{verb}": {("proxy_admin", "own"), ("proxy_admin", "other")}
         for verb in ("create", "update", "delete", "rotate_secret", "enable", "disable", "test", "replay")
     },
     "webhook.read": {(role, relation) for role in ("proxy_admin", "proxy_admin_viewer") for relation in RELATIONS},
     "delivery.read": {("proxy_admin", "own"), ("proxy_admin", "other"), ("proxy_admin_viewer", "own")},
-    "encryption.rotate": {("proxy_admin", "own"), ("proxy_admin", "other")},
     "credential.read": {(role, relation) for role in ("proxy_admin", "proxy_admin_viewer") for relation in RELATIONS},
     "model.read": {(role, relation) for role in ("proxy_admin", "proxy_admin_viewer") for relation in RELATIONS},
     "audit.read": {(role, relation) for role in ("proxy_admin", "proxy_admin_viewer") for relation in RELATIONS},
