@@ -40,6 +40,7 @@ from api.routes.audit import HeadSigner
 from api.seal_budget import SealBudget
 from api.submission import Submitter
 from api.teams import Teams
+from api.unreadable import UnreadableNotes
 from api.virtual_keys import VirtualKeys
 from api.waiting import Waiting
 from shared.audit import heads
@@ -73,6 +74,7 @@ class Services:
     teams: Teams
     readiness: health.Readiness
     budget: SealBudget
+    unreadable_notes: UnreadableNotes
     head_signer: HeadSigner
     judge: Judge
 
@@ -155,6 +157,7 @@ def _services(settings: Settings) -> Services:
         teams=Teams(reads),
         readiness=health.Readiness(reads, redis_client, config_file, settings.stall_after, version("pointsman")),
         budget=SealBudget(engine, keyring),
+        unreadable_notes=UnreadableNotes(engine),
         head_signer=_head_signer(settings),
         judge=Judge(allow),
     )
@@ -164,6 +167,7 @@ def _services(settings: Settings) -> Services:
 async def _running(services: Services) -> AsyncGenerator[None]:
     services.bell.start()
     services.budget.start()
+    services.unreadable_notes.start()
     services.waiting.start()
     services.virtual_keys.start()
     try:
@@ -172,6 +176,7 @@ async def _running(services: Services) -> AsyncGenerator[None]:
         await services.virtual_keys.stop()
         await services.waiting.stop()
         await services.budget.stop()
+        await services.unreadable_notes.stop()
         services.bell.stop()
         await services.redis_client.aclose()
         await services.engine.dispose()

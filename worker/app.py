@@ -32,6 +32,7 @@ from shared.runtime.config_file import ConfigFile
 from shared.runtime.failpoints import reach
 from shared.runtime.settings import Misconfigured, Secret, Settings, variable_of
 from shared.store.engines import worker_engine
+from worker.alarms import Alarms
 from worker.apply import Applied, Applier
 from worker.attempts import Attempts
 from worker.chores.rekey import Rekeying
@@ -152,7 +153,7 @@ class Workshop:
             told=self._tell,
             meanwhile=self.drain.drain,
         )
-        self.sweeper = Sweeper(engine, self._ring_apply, self._ring_deliver)
+        self.sweeper = Sweeper(engine, self._ring_apply, self._ring_deliver, Alarms(engine, routes, now).announce)
         self.retention = Retention(engine, timedelta(days=settings.retention_days), now)
         self.deliverer = Deliverer(
             engine=engine,
@@ -164,7 +165,6 @@ class Workshop:
                 clock=now,
             ),
             recording=Recording(
-                routes=routes,
                 waits_s=settings.webhook_schedule,
                 slack_window_s=settings.slack_window,
                 disable_after_s=settings.webhook_disable_after,

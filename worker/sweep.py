@@ -20,13 +20,16 @@ class Sweeper:
         engine: Engine,
         ring_apply: Callable[[Sequence[str], bool], None],
         ring_deliver: Callable[[Sequence[str]], None],
+        announce_alarms: Callable[[], None],
     ) -> None:
         self._engine = engine
         self._ring_apply = ring_apply
         self._ring_deliver = ring_deliver
+        self._announce_alarms = announce_alarms
 
     def sweep(self) -> None:
         """Raises what the database or the broker raises; the next sweep is a few seconds away."""
+        self._announce_alarms()
         with self._engine.begin() as connection:
             due = [row.task_id for row in connection.execute(tasks.due(MAX_RUNG))]
             suspects = [row.task_id for row in connection.execute(tasks.suspects(MAX_SUSPECTS, SUSPECT_AFTER_S))]

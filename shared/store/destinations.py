@@ -6,10 +6,10 @@ same for one that waits with ten thousand deliveries as for one that waits with 
 """
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ARRAY, Integer, Text, Update, bindparam, exists, func, or_, select, true, update
+from sqlalchemy import ARRAY, Delete, Integer, Text, Update, bindparam, delete, exists, func, or_, select, true, update
 from sqlalchemy.dialects.postgresql import Insert, insert
 
 from shared.outbox.breaker import Health
@@ -17,6 +17,9 @@ from shared.outbox.routing import Destination
 from shared.store.outbox import is_due, is_pending
 from shared.store.rows import Selection, rows_of
 from shared.store.tables import delivery, destination, event, signing_secret, task, webhook_endpoint
+
+UNSORTED: Final = "unsorted"
+"""The destination of whatever an earlier release wrote. It is always there."""
 
 
 class Turn(Health, frozen=True, kw_only=True):
@@ -59,10 +62,18 @@ class Leased(msgspec.Struct, frozen=True, kw_only=True):
 def add() -> Insert:
     """Makes the rows of new destinations. Parameter: ``packed`` structs with a ``destination_id``.
 
-    Those that are there are filtered out beforehand: a conflict would wait for the worker that has its turn.
+    Those that are there are filtered out beforehand: a conflict would wait for the worker that has its turn. They are
+    locked against ``remove``, and against nothing else.
     """
     given = rows_of(destination, "destination_id")
-    is_new = ~exists().where(destination.c.destination_id == given.c.destination_id)
+    there = (
+        select(destination.c.destination_id)
+        .where(destination.c.destination_id.in_(select(given.c.destination_id)))
+        .order_by(destination.c.destination_id)
+        .with_for_update(read=True, key_share=True)
+        .cte("there")
+    )
+    is_new = ~exists().where(there.c.destination_id == given.c.destination_id)
     new = select(given.c.destination_id).distinct().where(is_new).order_by(given.c.destination_id)
     return insert(destination).from_select(["destination_id"], new).on_conflict_do_nothing()
 
@@ -93,7 +104,7 @@ def next_turns(limit: int) -> Selection:
         .where(_is_over(destination.c.leased_until), _is_over(destination.c.paused_until), has_due)
         .order_by(destination.c.served_at.asc().nulls_first())
         .limit(limit)
-        .with_for_update(of=destination, skip_locked=True)
+        .with_for_update(of=destination, skip_locked=True, key_share=True)
     )
 
 
@@ -183,6 +194,24 @@ def forget_failures(destination_ids: list[str]) -> Update:
         update(destination)
         .where(destination.c.destination_id == func.any(bindparam("ids", destination_ids, type_=ARRAY(Text))))
         .values(consecutive_failures=0, pauses=0, failing_since=None, last_error=None, paused_until=None)
+    )
+
+
+def unused_locked(unused_since: datetime, limit: int) -> Selection:
+    """Locks destinations that had no turn since then, passing over those to which something is just being added."""
+    return (
+        select(destination.c.destination_id)
+        .where(destination.c.served_at < unused_since, destination.c.destination_id != UNSORTED)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+
+
+def remove(destination_ids: list[str]) -> Delete:
+    """Those of them, locked by an earlier statement, for which nothing waits: what was added before is seen now."""
+    waits = exists().where(delivery.c.destination_id == destination.c.destination_id, is_pending)
+    return delete(destination).where(
+        destination.c.destination_id == func.any(bindparam("ids", destination_ids, type_=ARRAY(Text))), ~waits
     )
 
 

@@ -254,6 +254,20 @@ webhook_endpoint = Table(
     Index("ix_webhook_endpoint_event_types", "event_types", postgresql_using="gin"),
 )
 
+unreadable_secret = Table(
+    "unreadable_secret",
+    metadata,
+    Column("object_type", Text, nullable=False),
+    Column("object_id", Text, nullable=False),
+    Column("field", Text, nullable=False),
+    Column("key_id", Text, nullable=False, comment="The key that it would need."),
+    Column("seen_at", _INSTANT, nullable=False, server_default=func.now()),
+    Column("told_at", _INSTANT),
+    PrimaryKeyConstraint("object_type", "object_id", "field", "key_id"),
+    Index("ix_unreadable_secret_untold", "seen_at", postgresql_where=text("told_at IS NULL")),
+    comment="Values that did not open when somebody needed them.",
+)
+
 delivery_attempt = Table(
     "delivery_attempt",
     metadata,

@@ -19,7 +19,7 @@ class Rings:
         self.trusting: list[str] = []
         self.careful: list[str] = []
         self.deliveries: list[str] = []
-        Sweeper(engine, self._apply, self.deliveries.extend).sweep()
+        Sweeper(engine, self._apply, self.deliveries.extend, lambda: None).sweep()
 
     def _apply(self, task_ids: Sequence[str], one_by_one: bool) -> None:
         (self.careful if one_by_one else self.trusting).extend(task_ids)

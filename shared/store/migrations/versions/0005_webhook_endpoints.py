@@ -62,6 +62,20 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("destination_id", name="pk_destination"),
         comment="What the deliver workers agree on about one destination.",
     )
+    op.create_table(
+        "unreadable_secret",
+        sa.Column("object_type", sa.Text(), nullable=False),
+        sa.Column("object_id", sa.Text(), nullable=False),
+        sa.Column("field", sa.Text(), nullable=False),
+        sa.Column("key_id", sa.Text(), nullable=False, comment="The key that it would need."),
+        sa.Column("seen_at", _INSTANT, server_default=sa.func.now(), nullable=False),
+        sa.Column("told_at", _INSTANT),
+        sa.PrimaryKeyConstraint("object_type", "object_id", "field", "key_id", name="pk_unreadable_secret"),
+        comment="Values that did not open when somebody needed them.",
+    )
+    op.create_index(
+        "ix_unreadable_secret_untold", "unreadable_secret", ["seen_at"], postgresql_where=sa.text("told_at IS NULL")
+    )
     # What the release before still writes, and what it left behind, takes turns as one destination.
     op.execute("INSERT INTO destination (destination_id) VALUES ('unsorted')")
     _widen_delivery()
@@ -117,5 +131,6 @@ def downgrade() -> None:
     for name in ("give_up_at", "schedule_from", "webhook_id", "destination_id"):
         op.drop_column("delivery", name)
     op.alter_column("delivery", "destination", comment="callback or slack")
+    op.drop_table("unreadable_secret")
     op.drop_table("destination")
     op.drop_table("webhook_endpoint")

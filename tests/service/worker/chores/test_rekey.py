@@ -12,6 +12,7 @@ from shared.domain.credentials import CreateCredential
 from shared.domain.encryption import OBJECT_ID, OBJECT_TYPE, RotateKeys
 from shared.domain.models import UpdateModel
 from shared.domain.rights import MASTER, Principal
+from shared.domain.webhooks import CreateWebhook, RotateSecret
 from shared.encryption.keyring import Keyring, new_key
 from shared.encryption.sealing import Binding, open_document, seal_document, seal_text
 from shared.runtime.clock import new_id, now
@@ -29,6 +30,7 @@ _CIPHERTEXT = {
     "model_revision": ("state",),
     "task": ("command", "result", "webhook_url"),
     "credential": ("credential_values",),
+    "webhook_endpoint": ("url", "secret", "previous_secret"),
     "signing_secret": ("secret",),
 }
 
@@ -50,7 +52,7 @@ def stored(engine: Engine, keyring: Keyring) -> list[str]:
     """Twelve models, one of them refused, with every kind of sealed value."""
     rows = [a_task(keyring, webhook_url="https://example.com/hook", nested={"deep": ["x"]}) for _ in range(12)]
     accept(engine, *rows, a_task(keyring, model_id=rows[0].object_id))
-    accept(engine, a_credential_task(keyring), a_credential_task(keyring))
+    accept(engine, a_credential_task(keyring), a_credential_task(keyring), *webhook_tasks(keyring))
     with engine.begin() as connection:
         sealed = seal_text(keyring, Binding("signing_secret", "u1"), "whsec_" + CANARY, "secret")
         connection.execute(outbox.add_signing_secret("u1", sealed))
@@ -84,6 +86,28 @@ def a_credential_task(keyring: Keyring) -> NewTask:
         object_type="credential",
         command=msgspec.Raw(msgspec.json.encode(command)),
     )
+
+
+def webhook_tasks(keyring: Keyring) -> list[NewTask]:
+    """An endpoint whose secret was rotated; and a rotation that is refused, and keeps its command."""
+
+    def sealed(webhook_id: str, path: str) -> str:
+        return seal_text(keyring, Binding("webhook", webhook_id), CANARY, path)
+
+    url, secret = sealed("hook", "url"), sealed("hook", "secret")
+    commands = (
+        CreateWebhook(webhook_id="hook", url=url, event_types=("team.*",), secret=secret),
+        RotateSecret(webhook_id="hook", secret=sealed("hook", "secret")),
+        RotateSecret(webhook_id="gone", secret=sealed("gone", "secret")),
+    )
+    return [
+        msgspec.structs.replace(
+            a_task(keyring, command.webhook_id, operation=str(command.__struct_config__.tag)),
+            object_type="webhook",
+            command=msgspec.Raw(msgspec.json.encode(command)),
+        )
+        for command in commands
+    ]
 
 
 def chores(engine: Engine, side: Side, keyring: Keyring = BOTH, chunk_rows: int = 3) -> Chores:
