@@ -256,7 +256,6 @@ async def test_killed_in_the_middle_of_changing_the_key(
     headers = {"Webhook-Url": receiver.url}
     assert victims.run(victims.submit, rotating, "POST", "/encryption/rotate", None, headers) == 0
     killed(rotating, point)
-    database.execute("UPDATE task SET next_attempt_at = now() WHERE finished_at IS NULL")
     recovered(rotating, database)
     ((task_id, status, entries),) = database.execute(
         "SELECT task_id::text, status, (SELECT count(*) FROM audit_entry WHERE task_id = t.task_id)"
