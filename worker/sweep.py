@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from sqlalchemy import Engine
 
 from shared.runtime.failpoints import reach
-from shared.store import outbox, tasks
+from shared.store import chores, outbox, tasks
 
 SUSPECT_AFTER_S = 10.0
 MAX_SUSPECTS = 20
@@ -32,6 +32,8 @@ class Sweeper:
         self._announce_alarms()
         with self._engine.begin() as connection:
             due = [row.task_id for row in connection.execute(tasks.due(MAX_RUNG))]
+            # Whoever leased one may be dead; where not, this is a ring too many.
+            due += [row.task_id for row in connection.execute(chores.leased())]
             suspects = [row.task_id for row in connection.execute(tasks.suspects(MAX_SUSPECTS, SUSPECT_AFTER_S))]
             deliveries = [row.delivery_id for row in connection.execute(outbox.any_due())]
         reach("sweep.before_ring")

@@ -20,7 +20,8 @@ from shared.store import outbox, tasks
 from shared.store.tasks import NewTask, Origin
 from tests.service.building import CANARY, Side, a_task, accept
 from worker.chores.rekey import Rekeying
-from worker.chores.runner import Chores
+from worker.chores.runner import Chores, _presence
+from worker.sweep import Sweeper
 
 OLD = new_key("old")
 BOTH = Keyring.parse(f"{new_key('new')},{OLD}")
@@ -200,14 +201,44 @@ def test_it_goes_on_where_a_killed_worker_stopped(
     assert 0 < progress["done"] < progress["total"]
     assert one(database, "SELECT status FROM task WHERE task_id = %s", task_id) == "running"
     # As a kill leaves it: leased, and nobody there.
-    begun = chores(engine, side)._begin()
-    assert begun is not None
-    assert chores(engine, side).go_on(for_s=60) is False
-    assert one(database, "SELECT status FROM task WHERE task_id = %s", task_id) == "running"
-    database.execute("UPDATE task SET next_attempt_at = now() WHERE task_id = %s", (task_id,))
+    assert chores(engine, side)._begin(task_id, is_alone=True) is not None
+    assert one(database, "SELECT next_attempt_at > now() FROM task WHERE task_id = %s", task_id)
     assert chores(engine, side).go_on(for_s=60) is False
     assert result_of(database, task_id)["left"] == 0
     assert left_with(database, "old") == []
+
+
+def test_nobody_takes_it_up_while_somebody_is_at_it(
+    engine: Engine, database: psycopg.Connection[Any], side: Side, stored: list[str]
+) -> None:
+    """Until the lease has run out: a frozen worker shows itself as well as one that is slow."""
+    (task_id,) = accept(engine, a_rotation())
+    working = chores(engine, side)
+    with _presence(engine, task_id):
+        assert working._begin(task_id, is_alone=True) is not None
+        assert chores(engine, side).go_on(for_s=60) is False
+        assert one(database, "SELECT cursor FROM task WHERE task_id = %s", task_id) is None
+        database.execute("UPDATE task SET next_attempt_at = now() WHERE task_id = %s", (task_id,))
+        assert chores(engine, side).go_on(for_s=60) is False
+    assert result_of(database, task_id)["left"] == 0
+
+
+def test_one_that_is_put_off_waits_for_its_time(engine: Engine, database: psycopg.Connection[Any], side: Side) -> None:
+    (task_id,) = accept(engine, a_rotation())
+    database.execute("UPDATE task SET next_attempt_at = now() + interval '1 hour'")
+    assert chores(engine, side).go_on(for_s=60) is False
+    assert one(database, "SELECT status FROM task WHERE task_id = %s", task_id) == "queued"
+    database.execute("UPDATE task SET next_attempt_at = now()")
+    chores(engine, side).go_on(for_s=60)
+
+
+def test_the_sweep_rings_for_one_that_nobody_is_at(engine: Engine, side: Side, stored: list[str]) -> None:
+    (task_id,) = accept(engine, a_rotation())
+    chores(engine, side)._begin(task_id, is_alone=True)
+    rung = list[str]()
+    Sweeper(engine, lambda ids, _: rung.extend(ids), lambda _: None).sweep()
+    assert rung == [task_id]
+    chores(engine, side).go_on(for_s=60)
 
 
 def test_who_was_overtaken_changes_nothing(
@@ -215,12 +246,12 @@ def test_who_was_overtaken_changes_nothing(
 ) -> None:
     (task_id,) = accept(engine, a_rotation())
     slow = chores(engine, side)
-    begun = slow._begin()
+    begun = slow._begin(task_id, is_alone=True)
     assert begun is not None
     database.execute("UPDATE task SET next_attempt_at = now() WHERE task_id = %s", (task_id,))
     chores(engine, side).go_on(for_s=0)
     before = one(database, "SELECT cursor FROM task WHERE task_id = %s", task_id)
-    assert slow._attempt(*begun) is None
+    assert slow._attempt(task_id, begun) is None
     assert one(database, "SELECT cursor FROM task WHERE task_id = %s", task_id) == before
     chores(engine, side).go_on(for_s=60)
 
@@ -247,9 +278,9 @@ def test_one_that_runs_is_cancelled_between_two_chunks(
     """What is sealed anew by then stays so; both keys are needed until another rotation."""
     (task_id,) = accept(engine, a_rotation())
     working = chores(engine, side)
-    begun = working._begin()
+    begun = working._begin(task_id, is_alone=True)
     assert begun is not None
-    version = working._attempt(*begun)
+    version = working._attempt(task_id, begun)
     assert version is not None
     cancel(engine, task_id)
     assert working._attempt(task_id, version) is None
