@@ -27,7 +27,6 @@ from shared.encryption.sealing import Binding, seal_text
 from shared.encryption.sensitivity import is_sensitive_name
 from shared.operations import OPERATIONS, Command, check, refuse_what_is_off
 from shared.outbox.addresses import Allowlist, RefusedTarget, check_url
-from shared.outbox.model_targets import check_model_targets
 from shared.runtime.clock import new_id, now
 from shared.store import tasks
 from shared.store.rows import AnyRow
@@ -111,11 +110,6 @@ class Submitter:
     async def accept(self, request: Request[Principal, Any, Any], asked: Asked) -> str:
         """Accept one command without waiting for it; the id of its task. Raises as ``submit`` does."""
         return await self._accept(self._accepting(request, asked))
-
-    def check_model_targets(self, principal: Principal, params: dict[str, Any]) -> None:
-        """Only a proxy admin points a model at private addresses. Raises DestinationRefused."""
-        if principal.role != "proxy_admin":
-            check_model_targets(params, self._allow)
 
     def _wait_s(self, preferred: Preference, bearer: Bearer) -> float:
         if preferred.wait_s is not None:

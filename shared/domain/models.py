@@ -442,7 +442,7 @@ def _decided(action: str, before: Model | None, after: Model, state: State, cont
     return Decision(
         objects={ref(after.model_id): after, **_lists_after(before, after, state)},
         changes=(_change(action, before, after),),
-        events=(_event(_EVENTS[action], after, context),),
+        events=tuple(_event(event_type, after, context) for event_type in _event_types(action, before, after)),
         result=document(after),
     )
 
@@ -454,6 +454,14 @@ _EVENTS = {
     "blocked": "model.blocked",
     "unblocked": "model.unblocked",
 }
+
+
+def _event_types(action: str, before: Model | None, after: Model) -> list[str]:
+    """Whoever hears of blocked models hears of them by whatever change they came to be so."""
+    types = [_EVENTS[action]]
+    if before is not None and before.blocked != after.blocked:
+        types.append("model.blocked" if after.blocked else "model.unblocked")
+    return list(dict.fromkeys(types))
 
 
 def _change(action: str, before: Model | None, after: Model | None) -> Change:
