@@ -157,7 +157,7 @@ def page(
 ) -> Selection:
     """One page. Index: the one of the sort key, or ix_model_search for a search of three letters and more.
 
-    Sorting by ``costs`` or ``status`` reads all models that are wanted, and so does a filter that has no index.
+    Sorting by ``costs`` or ``status`` reads all models that are wanted; so do a filter that has no index, and limits.
     """
     key = _SORT_KEYS.get(sort_by or "", model.c.created_at)
     order = (key, model.c.model_id) if sort_order == "asc" else (key.desc(), model.c.model_id.desc())
