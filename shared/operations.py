@@ -10,7 +10,7 @@ from shared.contract import keys as key_contract
 from shared.contract import models as model_contract
 from shared.contract import teams as team_contract
 from shared.contract import users as user_contract
-from shared.domain import access, credentials, key_changes, keys, models, teams, user_changes, users
+from shared.domain import access, credentials, key_changes, keys, models, renames, teams, user_changes, users
 from shared.domain.access import OWNERSHIP
 from shared.domain.decision import Context, Decision, Installation, ObjectRef, State
 from shared.domain.problems import TeamModelsOff
@@ -95,7 +95,7 @@ OPERATIONS: dict[str, Operation] = {
         command=models.UpdateModel,
         touched=models.touched,
         check=models.check_change,
-        decide=models.update,
+        decide=renames.update,
         answer=model_contract.row,
         needed=models.needed,
         named=models.named,
@@ -121,7 +121,7 @@ OPERATIONS: dict[str, Operation] = {
         command=models.RollbackModel,
         touched=models.touched,
         check=models.check_change,
-        decide=models.rollback,
+        decide=renames.rollback,
         answer=model_contract.row,
     ),
     "model.delete": Operation(

@@ -168,6 +168,12 @@ def removed(key: Key, state: State, context: Context) -> Decision:
     )
 
 
+def with_models(before: Key, models: tuple[str, ...], state: State, context: Context) -> Decision:
+    """Because the models that it lists are called otherwise now."""
+    after = _next(msgspec.structs.replace(before, models=models), before, context)
+    return _decided("updated", before, after, state, context)
+
+
 def _existing(state: State, command: ChangeOfOne) -> Key:
     key = _named(state, command.token)
     if command.if_match not in (None, "*", version_tag(document(key))):

@@ -22,6 +22,7 @@ from sqlalchemy import (
     exists,
     func,
     literal,
+    not_,
     null,
     or_,
     select,
@@ -288,9 +289,16 @@ def claim_followers(refs: list[ObjectRef], limit: int) -> Selection:
     """Locks what waits behind claimed heads, in order. Only the holder of a head takes these.
 
     ``is_free`` is false for what must not be taken yet; nor may what stands behind it. Whatever may have to wait for
-    other lines is claimed as a head, where that is looked at.
+    other lines is claimed as a head, where that is looked at; and whatever may rename a model, because what lists the
+    name is loaded by the name that is stored.
     """
-    waits_for_its_own_line_only = and_(task.c.needs.is_(None), task.c.object_type.not_in(_NEEDED_TYPES))
+    may_rename = or_(
+        task.c.operation == "model.rollback",
+        and_(task.c.operation == "model.update", task.c.command["model_name"].astext.is_not(None)),
+    )
+    waits_for_its_own_line_only = and_(
+        task.c.needs.is_(None), task.c.object_type.not_in(_NEEDED_TYPES), not_(may_rename)
+    )
     return (
         select(*_CLAIM_COLUMNS, and_(_is_due, waits_for_its_own_line_only).label("is_free"))
         .where(_is_open, task.c.line.in_([ref.line for ref in refs]))
