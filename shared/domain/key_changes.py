@@ -29,6 +29,7 @@ from shared.domain.reach import (
     check_owner,
     check_reach,
     check_regeneration,
+    check_team,
     check_trust,
     check_unblocking,
 )
@@ -49,18 +50,22 @@ def check_create(command: CreateKey, lines: Lines, context: Context) -> None:
 def check_new(command: CreateKey, context: Context) -> None:
     """Raises BeyondOwnRights."""
     check_owner(context.principal, command.user_id)
+    check_team(context.principal, command.team_id)
     check_reach(context.principal, command.allowed_routes, command.models)
     check_trust(context.principal, {}, command.metadata)
 
 
-def check_change(command: ChangeOfOne, lines: Lines, _context: Context) -> None:
-    """Raises KeyNotFound, PreconditionFailed, UnknownTeam."""
+def check_change(command: ChangeOfOne, lines: Lines, context: Context) -> None:
+    """Raises KeyNotFound, PreconditionFailed, UnknownTeam, BeyondOwnRights."""
     line = lines[ref(command.token)]
     if not line.will_exist():
         raise KeyNotFound
     # What waits will give the key a tag that nobody knows yet: then it is for the decision to compare.
     if not line.waiting and command.if_match not in (None, "*", line.etag):
         raise PreconditionFailed
+    if isinstance(command, RegenerateKey):
+        check_regeneration(context.principal, line.will_belong().user_id)
+        check_team(context.principal, line.will_belong().team_id)
     if isinstance(command, UpdateKey | RegenerateKey):
         _check_team(command.fields.team_id, lines)
 
@@ -123,6 +128,7 @@ def regenerate(state: State, command: RegenerateKey, context: Context) -> Decisi
     if state[ref(command.new_token)] is not None:
         raise KeyExists
     check_regeneration(context.principal, before.user_id)
+    check_team(context.principal, before.team_id)
     kept = _set(before, command.fields, state, context)
     # Whoever holds the new key can do with it what it may, so that is judged even where nothing is set.
     check_reach(context.principal, kept.allowed_routes, kept.models)

@@ -3,11 +3,9 @@
 from typing import Final
 
 from shared.domain.decision import Document
+from shared.domain.principals import TRUST_FLAG
 from shared.domain.problems import BeyondOwnRights, NotPermitted
 from shared.domain.rights import Ownership, Principal, is_allowed
-
-TRUST_FLAG: Final = "allow_litellm_changed_by_header"
-"""In the metadata of a key: what it says in ``litellm-changed-by`` is believed (contract 3.3)."""
 
 _EVERY_MODEL: Final = "all-proxy-models"
 _NO_MODEL: Final = "no-default-models"
@@ -32,6 +30,12 @@ def check_owner(principal: Principal, user_id: str | None) -> None:
     """A key acts with its user's rights, so only proxy admins make one for somebody else. Raises BeyondOwnRights."""
     if principal.role != "proxy_admin" and user_id not in (None, principal.user_id):
         raise BeyondOwnRights("user_id")
+
+
+def check_team(principal: Principal, team_id: str | None) -> None:
+    """A key that acts in one team only is not the way to one that acts elsewhere. Raises BeyondOwnRights."""
+    if principal.role != "proxy_admin" and principal.team_id not in (None, team_id):
+        raise BeyondOwnRights("team_id")
 
 
 def check_disowning(principal: Principal, team_id: str | None) -> None:

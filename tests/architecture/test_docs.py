@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from cli.main import _COMMANDS
 from shared.contract.errors import CATALOGUE
+from shared.domain.rights import EVERY_RELATION, RIGHTS, Relation, Role
 from shared.domain.tasks import TRANSITIONS
 from shared.messaging import broker
 from shared.outbox import webhook
@@ -80,6 +81,25 @@ def _errors() -> str:
     return _table(("code", "status", "`error.type`", "what happened", "what to do"), rows)
 
 
+_RELATION_ORDER = ("own", "team_admin", "team_member", "open")
+
+
+def _rights() -> str:
+    rows = [
+        (f"`{operation}`", *(_relations(allowed.get(role)) for role in get_args(Role)))
+        for operation, allowed in RIGHTS.items()
+    ]
+    return _table(("operation", *(f"`{role}`" for role in get_args(Role))), rows)
+
+
+def _relations(allowed: frozenset[Relation] | None) -> str:
+    if not allowed:
+        return "no"
+    if allowed == EVERY_RELATION:
+        return "all"
+    return ", ".join(name.replace("_", " ") for name in _RELATION_ORDER if name in allowed)
+
+
 def _retries() -> str:
     waits = msgspec.structs.fields(Settings)
     schedule: tuple[float, ...] = next(field.default for field in waits if field.name == "webhook_schedule")
@@ -102,6 +122,7 @@ def _span(seconds: float) -> str:
 
 
 GENERATED: dict[tuple[str, str], Callable[[], str]] = {
+    ("access.md", "rights"): _rights,
     ("configuration.md", "settings"): _settings,
     ("errors.md", "errors"): _errors,
     ("events.md", "retries"): _retries,
