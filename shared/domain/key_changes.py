@@ -55,14 +55,17 @@ def check_new(command: CreateKey, context: Context) -> None:
     check_trust(context.principal, {}, command.metadata)
 
 
-def check_change(command: ChangeOfOne, lines: Lines, _context: Context) -> None:
-    """Raises KeyNotFound, PreconditionFailed, UnknownTeam."""
+def check_change(command: ChangeOfOne, lines: Lines, context: Context) -> None:
+    """Raises KeyNotFound, PreconditionFailed, UnknownTeam, BeyondOwnRights."""
     line = lines[ref(command.token)]
     if not line.will_exist():
         raise KeyNotFound
     # What waits will give the key a tag that nobody knows yet: then it is for the decision to compare.
     if not line.waiting and command.if_match not in (None, "*", line.etag):
         raise PreconditionFailed
+    if isinstance(command, RegenerateKey):
+        check_regeneration(context.principal, line.will_belong().user_id)
+        check_team(context.principal, line.will_belong().team_id)
     if isinstance(command, UpdateKey | RegenerateKey):
         _check_team(command.fields.team_id, lines)
 
@@ -125,6 +128,7 @@ def regenerate(state: State, command: RegenerateKey, context: Context) -> Decisi
     if state[ref(command.new_token)] is not None:
         raise KeyExists
     check_regeneration(context.principal, before.user_id)
+    check_team(context.principal, before.team_id)
     kept = _set(before, command.fields, state, context)
     # Whoever holds the new key can do with it what it may, so that is judged even where nothing is set.
     check_reach(context.principal, kept.allowed_routes, kept.models)
@@ -162,6 +166,12 @@ def removed(key: Key, state: State, context: Context) -> Decision:
         events=(_event("key.deleted", key, context),),
         result={},
     )
+
+
+def with_models(before: Key, models: tuple[str, ...], state: State, context: Context) -> Decision:
+    """Because the models that it lists are called otherwise now."""
+    after = _next(msgspec.structs.replace(before, models=models), before, context)
+    return _decided("updated", before, after, state, context)
 
 
 def _existing(state: State, command: ChangeOfOne, context: Context) -> Key:

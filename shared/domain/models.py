@@ -19,6 +19,7 @@ from shared.domain.decision import (
     version_tag,
 )
 from shared.domain.destinations import first_destination, holds_secret
+from shared.domain.model_lists import group_ref
 from shared.domain.problems import (
     AdminOnly,
     FieldError,
@@ -144,7 +145,11 @@ def revision_ref(model_id: str, version: int) -> ObjectRef:
 
 def touched(command: CreateModel | ChangeOfOne) -> tuple[ObjectRef, ...]:
     """The model first, then what is only read."""
-    read = (revision_ref(command.model_id, command.to_version),) if isinstance(command, RollbackModel) else ()
+    read: tuple[ObjectRef, ...] = ()
+    if isinstance(command, RollbackModel):
+        read = (revision_ref(command.model_id, command.to_version), group_ref(command.model_id, None))
+    elif isinstance(command, UpdateModel) and command.model_name:
+        read = (group_ref(command.model_id, command.model_name),)
     return (ref(command.model_id), *needed(command), *read)
 
 

@@ -340,6 +340,11 @@ def delete(state: State, command: DeleteTeams, context: Context) -> Decision:
     )
 
 
+def with_models(before: Team, listed: tuple[str, ...], state: State, context: Context) -> Decision:
+    """Because the models that it lists are called otherwise now."""
+    return _changed("updated", before, {"models": listed}, state, context)
+
+
 def _deletions(teams: list[Team], state: State, context: Context) -> Iterator[Decision]:
     """Each team, and what goes with it. The state has all of it: it was loaded after the teams were locked."""
     for team in teams:

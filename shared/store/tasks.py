@@ -13,7 +13,6 @@ from sqlalchemy import (
     Delete,
     FromClause,
     Integer,
-    Text,
     Update,
     and_,
     bindparam,
@@ -22,6 +21,7 @@ from sqlalchemy import (
     exists,
     func,
     literal,
+    not_,
     null,
     or_,
     select,
@@ -35,7 +35,8 @@ from shared.domain.decision import ObjectRef
 from shared.domain.rights import Principal
 from shared.domain.tasks import CHORES, OPEN, Status
 from shared.store.rows import Selection, insert_rows, rows_of
-from shared.store.tables import api_key, delivery, model, model_revision, task
+from shared.store.tables import delivery, task
+from shared.store.waits import ever_used, has_belongings_with_tasks, may_change_use_of_credential
 
 IS_OPEN = task.c.status.in_([literal(status, literal_execute=True) for status in OPEN])
 _is_chore = task.c.operation.in_([literal(name, literal_execute=True) for name in sorted(CHORES)])
@@ -243,71 +244,27 @@ def _waits_for_other_lines() -> ColumnElement[bool]:
             task.c.object_type.in_(_NEEDED_TYPES),
             exists().where(is_open, is_earlier, other.c.needs.contains(array([task.c.line]))),
         ),
-        and_(task.c.operation == "credential.delete", _may_change_use_of_credential(task, other, is_open, is_earlier)),
-        and_(task.c.operation == "team.delete", _has_belongings_with_tasks(task, other, is_open, is_earlier)),
+        and_(task.c.operation == "credential.delete", may_change_use_of_credential(task, other, is_open, is_earlier)),
+        and_(task.c.operation == "team.delete", has_belongings_with_tasks(task, other, is_open, is_earlier)),
         and_(
             task.c.operation == "model.rollback",
-            exists().where(is_open, is_earlier, other.c.object_type == "credential", _ever_used(task, other)),
+            exists().where(is_open, is_earlier, other.c.object_type == "credential", ever_used(task, other)),
         ),
     )
-
-
-def _may_change_use_of_credential(
-    deletion: FromClause, other: FromClause, is_open: ColumnElement[bool], is_earlier: ColumnElement[bool]
-) -> ColumnElement[bool]:
-    """Whether a model that uses the credential, or used it in a version that is to come back, has an earlier task.
-
-    Or its team one that ends it.
-    """
-    is_user = model.c.credential_name == deletion.c.object_id
-    users = select(literal("model/") + model.c.model_id).where(is_user)
-    its_team = literal("team/") + model.c.team_id
-    ends = or_(other.c.line == its_team, its_team == func.any(other.c.needs))
-    goes = exists().where(is_user, ends).correlate(deletion, other)
-    is_rollback = other.c.operation == "model.rollback"
-    return or_(
-        exists().where(is_open, is_earlier, other.c.line.in_(users.correlate(deletion))),
-        exists().where(is_open, is_earlier, other.c.operation == "team.delete", goes),
-        exists().where(is_open, is_earlier, is_rollback, _ever_used(other, deletion)),
-    )
-
-
-def _has_belongings_with_tasks(
-    deletion: FromClause, other: FromClause, is_open: ColumnElement[bool], is_earlier: ColumnElement[bool]
-) -> ColumnElement[bool]:
-    """Whether a model or a key of the teams that are to be deleted has an earlier task.
-
-    Index: ix_model_team_id, ix_api_key_team_id.
-    """
-    need = func.unnest(deletion.c.needs).column_valued("need")
-    others = func.array(select(func.substr(need, len("team/") + 1)).scalar_subquery(), type_=ARRAY(Text))
-    team_ids = func.array_append(others, deletion.c.object_id, type_=ARRAY(Text))
-    return or_(
-        *(
-            exists().where(
-                is_open, is_earlier, owned.c.team_id == func.any(team_ids), other.c.line == literal(kind) + owned.c[key]
-            )
-            for kind, owned, key in (("model/", model, "model_id"), ("key/", api_key, "token"))
-        )
-    )
-
-
-def _ever_used(of_model: FromClause, of_credential: FromClause) -> ColumnElement[bool]:
-    """Whether any version of the one task's model used the other's credential. Index: the revisions' primary key."""
-    used = exists().where(
-        model_revision.c.model_id == of_model.c.object_id,
-        model_revision.c.state["credential_name"].astext == of_credential.c.object_id,
-    )
-    return used.correlate(of_model, of_credential)
 
 
 def claim_followers(refs: list[ObjectRef], limit: int) -> Selection:
     """Locks what waits behind claimed heads, in order. Only the holder of a head takes these.
 
-    ``is_free`` is false for what must not be taken yet; nor may what stands behind it.
+    ``is_free`` is false for what must not be taken yet; nor may what stands behind it. Whatever may rename a model is
+    claimed as a head, because what lists the name is loaded by the name that is stored.
     """
+    may_rename = or_(
+        task.c.operation == "model.rollback",
+        and_(task.c.operation == "model.update", task.c.command["model_name"].astext.is_not(None)),
+    )
     return (
-        select(*CLAIM_COLUMNS, and_(_is_due, ~_waits_for_other_lines()).label("is_free"))
+        select(*CLAIM_COLUMNS, and_(_is_due, ~_waits_for_other_lines(), not_(may_rename)).label("is_free"))
         .where(IS_OPEN, task.c.line.in_([ref.line for ref in refs]))
         .order_by(task.c.seq)
         .limit(limit)

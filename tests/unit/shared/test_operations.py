@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from shared.contract.events import EVENTS
-from shared.domain import credentials, keys, models, team_models, teams, users, webhooks
+from shared.domain import credentials, keys, model_lists, models, team_models, teams, users, webhooks
 from shared.domain.credentials import CreateCredential, DeleteCredential, UpdateCredential
 from shared.domain.decision import Context, Event, ObjectRef
 from shared.domain.encryption import RotateKeys
@@ -114,7 +114,8 @@ def the_state_before(name: str) -> dict[ObjectRef, Any]:
         return {where: created, credentials.users_ref("c-1"): frozenset()}
     created = models.create({models.ref("m-1"): None}, COMMANDS["model.create"], context).objects[models.ref("m-1")]
     changed = msgspec.structs.replace(created, model_name="other", blocked=name == "model.unblock", version=2)
-    return {models.ref("m-1"): changed, models.revision_ref("m-1", 1): created}
+    group = model_lists.group_ref("m-1", None)
+    return {models.ref("m-1"): changed, models.revision_ref("m-1", 1): created, group: model_lists.Group()}
 
 
 def the_team_before(name: str, context: Context) -> dict[ObjectRef, Any]:

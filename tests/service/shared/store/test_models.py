@@ -8,7 +8,6 @@ import pytest
 from sqlalchemy import Connection, create_engine, make_url
 from sqlalchemy.dialects import postgresql
 
-from shared.domain.model_lists import limits
 from shared.domain.rights import Scope
 from shared.store import migrations, models
 from shared.store.models import ListFilter
@@ -85,7 +84,6 @@ def _nodes(connection: Connection, statement: Selection) -> list[dict[str, Any]]
         models.everything(ListFilter(name="group-7")),
         models.is_any(ListFilter(name="group-7")),
         _page(ListFilter(name="group-7", scope=Scope(team_ids=frozenset(("t-1",)), is_open=True))),
-        _page(ListFilter(limits=limits(["group-*"], ["group-7", "group-8"]))),
         models.known_ids().params(model_ids=["m-7", "m-8"]),
         models.with_creation().params(model_ids=["m-7"]),
     ],
