@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from api.keys import as_shown_to
 from api.reads import Reads
 from shared.contract import keys as key_contract
 from shared.contract import teams as contract
@@ -87,7 +88,8 @@ class Teams:
             at, visible = now(), scope(principal, "key.read")
             statement = keys.all_of_teams(_ids(found), visible, limit=MAX_KEYS_SHOWN)
             for row in await self._reads.rows(statement):
-                listed[row.team_id].append(key_contract.listed(keys.from_row(row), row.last_used_at, at))
+                key = as_shown_to(principal, keys.from_row(row))
+                listed[row.team_id].append(key_contract.listed(key, row.last_used_at, at))
         return listed
 
     async def _views(self, principal: Principal, found: Sequence[Team]) -> list[View]:
