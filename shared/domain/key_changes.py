@@ -63,9 +63,9 @@ def check_change(command: ChangeOfOne, lines: Lines, context: Context) -> None:
     # What waits will give the key a tag that nobody knows yet: then it is for the decision to compare.
     if not line.waiting and command.if_match not in (None, "*", line.etag):
         raise PreconditionFailed
+    check_team(context.principal, line.will_belong().team_id)
     if isinstance(command, RegenerateKey):
         check_regeneration(context.principal, line.will_belong().user_id)
-        check_team(context.principal, line.will_belong().team_id)
     if isinstance(command, UpdateKey | RegenerateKey):
         _check_team(command.fields.team_id, lines)
 
@@ -128,7 +128,6 @@ def regenerate(state: State, command: RegenerateKey, context: Context) -> Decisi
     if state[ref(command.new_token)] is not None:
         raise KeyExists
     check_regeneration(context.principal, before.user_id)
-    check_team(context.principal, before.team_id)
     kept = _set(before, command.fields, state, context)
     # Whoever holds the new key can do with it what it may, so that is judged even where nothing is set.
     check_reach(context.principal, kept.allowed_routes, kept.models)

@@ -32,12 +32,6 @@ def check_owner(principal: Principal, user_id: str | None) -> None:
         raise BeyondOwnRights("user_id")
 
 
-def check_team(principal: Principal, team_id: str | None) -> None:
-    """A key that acts in one team only is not the way to one that acts elsewhere. Raises BeyondOwnRights."""
-    if principal.role != "proxy_admin" and principal.team_id not in (None, team_id):
-        raise BeyondOwnRights("team_id")
-
-
 def check_disowning(principal: Principal, team_id: str | None) -> None:
     """A key without a user outlives whoever leaves the team. Raises BeyondOwnRights."""
     if principal.role != "proxy_admin" and team_id not in principal.admin_of:
