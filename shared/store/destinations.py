@@ -9,7 +9,23 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ARRAY, Delete, Integer, Text, Update, bindparam, delete, exists, func, or_, select, true, update
+from sqlalchemy import (
+    ARRAY,
+    UUID,
+    Column,
+    Delete,
+    Integer,
+    Text,
+    Update,
+    bindparam,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.dialects.postgresql import Insert, insert
 
 from shared.outbox.breaker import Health
@@ -79,10 +95,22 @@ def add() -> Insert:
 
 
 def next_turns(limit: int) -> Selection:
-    """Locks destinations that have something due, are not paused and nobody serves, the longest unserved first.
+    """Locks destinations that have something due, are not paused and nobody serves, the longest unserved first."""
+    return (
+        _with_due(*(destination.c[name] for name in Turn.__struct_fields__))
+        .order_by(destination.c.served_at.asc().nulls_first())
+        .limit(limit)
+        .with_for_update(of=destination, skip_locked=True, key_share=True)
+    )
 
-    Walks ix_delivery_line from destination to destination, however many deliveries wait at each.
-    """
+
+def any_due() -> Selection:
+    """A destination that has something due, if there is one whose turn it may be."""
+    return _with_due(destination.c.destination_id).limit(1)
+
+
+def _with_due(*columns: Column[Any]) -> Selection:
+    """Walks ix_delivery_line from destination to destination, however many deliveries wait at each."""
     other = delivery.alias("other")
     is_other_pending = other.c.status == is_pending.right
     waiting = (
@@ -99,12 +127,9 @@ def next_turns(limit: int) -> Selection:
     waiting = waiting.union_all(select(following).where(waiting.c.destination_id.is_not(None)))
     has_due = exists().where(delivery.c.destination_id == destination.c.destination_id, is_pending, is_due)
     return (
-        select(*(destination.c[name] for name in Turn.__struct_fields__))
+        select(*columns)
         .join_from(destination, waiting, waiting.c.destination_id == destination.c.destination_id)
         .where(_is_over(destination.c.leased_until), _is_over(destination.c.paused_until), has_due)
-        .order_by(destination.c.served_at.asc().nulls_first())
-        .limit(limit)
-        .with_for_update(of=destination, skip_locked=True, key_share=True)
     )
 
 
@@ -117,10 +142,10 @@ def begin_turns(destination_ids: list[str], lease_id: str, lease_s: float) -> Up
     )
 
 
-def take_due(rooms: dict[str, int], lease_s: float) -> Selection:
-    """Takes due deliveries for these turns, the longest due first, and counts the attempts before they are made.
+def due(rooms: dict[str, int]) -> Selection:
+    """What is due for these turns, the longest first. ``rooms`` says how many each destination may have.
 
-    ``rooms`` says how many each destination may have. Taken ones are due again when the lease has run out.
+    Index: ix_delivery_line.
     """
     given = (
         func.unnest(
@@ -130,18 +155,27 @@ def take_due(rooms: dict[str, int], lease_s: float) -> Selection:
         .table_valued("destination_id", "room", name="given")
         .render_derived()
     )
-    due = (
+    of_one = (
         select(delivery.c.delivery_id)
         .where(delivery.c.destination_id == given.c.destination_id, is_pending, is_due)
         .order_by(delivery.c.next_attempt_at, delivery.c.delivery_id)
         .limit(given.c.room)
         .correlate(given)
-        .lateral("due")
+        .lateral("of_one")
     )
-    of_turns = select(due.c.delivery_id).select_from(given.join(due, true()))
-    taking = update(delivery).where(delivery.c.delivery_id.in_(of_turns))
+    return select(of_one.c.delivery_id).select_from(given.join(of_one, true()))
+
+
+def take(delivery_ids: list[str], lease_s: float) -> Selection:
+    """Counts the attempts before they are made; what is taken is due again when the lease has run out.
+
+    Apart from ``due``: joined with it, 5,000 waiting deliveries took 20 s as long as the statistics knew of few. Index:
+    the primary key, which ``finished_at`` leaves as the only one.
+    """
+    ids = bindparam("delivery_ids", delivery_ids, type_=ARRAY(UUID(as_uuid=False)))
     taken = (
-        taking.where(is_pending)
+        update(delivery)
+        .where(delivery.c.delivery_id == func.any(ids), delivery.c.finished_at.is_(None))
         .values(attempt=delivery.c.attempt + 1, next_attempt_at=_in(lease_s))
         .returning(*delivery.c)
         .cte("taken")

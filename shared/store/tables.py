@@ -206,8 +206,7 @@ delivery = Table(
     Column("finished_at", _INSTANT),
     CheckConstraint("status IN ('pending', 'succeeded', 'failed')", name="status"),
     CheckConstraint("destination IN ('callback', 'slack', 'webhook')", name="destination"),
-    Index("ix_delivery_line", "destination_id", "next_attempt_at", postgresql_where=PENDING_DELIVERY),
-    Index("ix_delivery_due", "next_attempt_at", postgresql_where=PENDING_DELIVERY),
+    Index("ix_delivery_line", "destination_id", "next_attempt_at", "delivery_id", postgresql_where=PENDING_DELIVERY),
     Index(
         "ix_delivery_webhook_id_delivery_id",
         "webhook_id",

@@ -112,7 +112,13 @@ def _widen_delivery() -> None:
     op.create_check_constraint(
         op.f("ck_delivery_destination"), "delivery", "destination IN ('callback', 'slack', 'webhook')"
     )
-    op.create_index("ix_delivery_line", "delivery", ["destination_id", "next_attempt_at"], postgresql_where=_PENDING)
+    op.create_index(
+        "ix_delivery_line",
+        "delivery",
+        ["destination_id", "next_attempt_at", "delivery_id"],
+        postgresql_where=_PENDING,
+    )
+    op.drop_index("ix_delivery_due", "delivery")
     op.create_index(
         "ix_delivery_webhook_id_delivery_id",
         "delivery",
@@ -123,6 +129,7 @@ def _widen_delivery() -> None:
 
 def downgrade() -> None:
     op.drop_index("ix_delivery_webhook_id_delivery_id", "delivery")
+    op.create_index("ix_delivery_due", "delivery", ["next_attempt_at"], postgresql_where=_PENDING)
     op.drop_index("ix_delivery_line", "delivery")
     # The release before knows no webhook endpoints, so it could not send these.
     op.execute("DELETE FROM delivery WHERE destination = 'webhook'")
