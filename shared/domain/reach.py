@@ -20,6 +20,12 @@ def check_reach(principal: Principal, allowed_routes: tuple[str, ...], models: t
         raise BeyondOwnRights("models")
 
 
+def check_team(principal: Principal, team_id: str | None) -> None:
+    """A key of a team acts in that team only, on other keys of its user neither. Raises BeyondOwnRights."""
+    if principal.role != "proxy_admin" and principal.team_id not in (None, team_id):
+        raise BeyondOwnRights("team_id")
+
+
 def check_trust(principal: Principal, before: Document, after: Document) -> None:
     """Only a proxy admin lets a key speak for others. Raises BeyondOwnRights."""
     if principal.role != "proxy_admin" and after.get(TRUST_FLAG) and not before.get(TRUST_FLAG):
