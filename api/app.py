@@ -112,7 +112,7 @@ def create_app(settings: Settings) -> Litestar:
         },
         openapi_config=openapi.config(version("pointsman")),
         request_max_body_size=settings.max_body_bytes,
-        stores={STORE: SharedCounts(services.redis_client)},
+        stores={STORE: SharedCounts(settings.redis_url.reveal())},
         lifespan=[lambda _app: _running(services)],
         logging_config=None,
     )

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from datetime import timedelta
 from ipaddress import IPv6Address, ip_address, ip_network
+from types import TracebackType
 from typing import Any, cast
 
 import redis.asyncio
@@ -28,6 +29,8 @@ NAMESPACE = "pointsman:limits"
 _WINDOW = "minute"
 _PORTIONS = 100
 """Into which a limit is divided, so that what is kept of a key in Redis stays small."""
+_REDIS_TIMEOUT_S = 0.25
+"""Somebody waits for the answer."""
 _AWAY_FOR_S = 5.0
 _CLEAN_EVERY_S = 60.0
 _REFUSED_KEYS = (NotAuthenticated, UnknownKey, KeyBlocked, KeyExpired)
@@ -41,11 +44,19 @@ _Request = Request[Any, Any, Any]
 class SharedCounts(Store):
     """Redis or, while it cannot be reached, the memory of this process."""
 
-    def __init__(self, client: redis.asyncio.Redis) -> None:
-        self._shared = RedisStore(client, namespace=NAMESPACE)
+    def __init__(self, redis_url: str) -> None:
+        client = redis.asyncio.Redis.from_url(
+            redis_url, socket_timeout=_REDIS_TIMEOUT_S, socket_connect_timeout=_REDIS_TIMEOUT_S
+        )
+        self._shared = RedisStore(client, namespace=NAMESPACE, handle_client_shutdown=True)
         self._own = MemoryStore()
         self._away_until = 0.0
         self._clean_until = 0.0
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._shared.__aexit__(kind, error, trace)
 
     async def get(self, key: str, renew_for: int | timedelta | None = None) -> bytes | None:
         if time.monotonic() >= self._away_until:
