@@ -20,6 +20,8 @@ from shared.store.rows import packed
 from shared.store.tasks import NewTask, Origin
 from worker.apply import Applied, Applier
 from worker.attempts import Attempts
+from worker.chores.rekey import Rekeying
+from worker.chores.runner import Chores
 from worker.drain import Drain
 
 CANARY = "sk-canary-3b9f0c7d5e2a48166a7b"
@@ -131,6 +133,16 @@ class Side:
         self.applier = Applier(engine, keyring, routes, batch_size, clock, lambda: installation)
         self.attempts = Attempts(engine, self.applier, max_attempts, clock, lambda: 0.5)
         self.drain = Drain(self.applier, self.attempts, batch_size, self.told.append)
+        self.chores = Chores(
+            engine,
+            self.applier,
+            {"encryption.rotate": Rekeying(keyring)},
+            max_attempts=max_attempts,
+            clock=clock,
+            jitter=lambda: 0.5,
+            told=self.told.append,
+            meanwhile=self.drain.drain,
+        )
 
     @property
     def ended(self) -> Sequence[str]:

@@ -12,12 +12,13 @@ from sqlalchemy import Connection, Engine
 
 from shared.domain.decision import Decision
 from shared.domain.problems import Refusal
-from shared.domain.rights import Principal, authorise
+from shared.domain.rights import authorise
 from shared.runtime.failpoints import reach
 from shared.store import chores, tasks
 from shared.store.chores import ClaimedChore
 from shared.store.engines import is_transient
 from shared.store.rows import AnyRow, fields_of
+from worker import principals
 from worker.apply import Applied, Applier
 from worker.attempts import NOTHING, delay_s, poison, unless_broken_off
 from worker.batch import Batch
@@ -128,7 +129,7 @@ class Chores:
             task = _claimed(row)
             savepoint = connection.begin_nested()
             try:
-                authorise(msgspec.convert(task.principal, Principal), task.operation)
+                authorise(principals.load(connection, [task]).of(task.principal, {}, self._clock()), task.operation)
                 step = self._by_operation[task.operation](connection, task)
             except Refusal as refusal:
                 savepoint.rollback()

@@ -40,6 +40,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     user: str
     task: str
     entry: str
+    webhook: str
+    delivery: str
     credential: str = CREDENTIAL
 
 
@@ -254,12 +256,48 @@ TASK_ROWS = [
     ),
 ]
 
-OTHER_ROWS = [
-    _reads("/audit", _alike(READERS)),
-    _reads("/audit/{entry_id}", {"a": READERS, "b": READERS, "none": READERS}),
+SEEN_BY_LEADS = {"a": READERS | names("ann", "ivy"), "b": READERS, "none": READERS}
+
+
+def _new_webhook(target: Target) -> Json:
+    endpoint = {"url": "http://127.0.0.1:1/", "event_types": ["model.*"]}
+    return endpoint if target.team == "" else {**endpoint, "team_id": target.team}
+
+
+def _on_webhook(verb: str, body: Callable[[Target], Json | None] = lambda _: None) -> Row:
+    return _writes(f"/webhooks/{{webhook_id}}/{verb}", body, BY_LEADS, SEEN_BY_LEADS)
+
+
+WEBHOOK_ROWS = [
+    _writes("/webhooks", _new_webhook, BY_LEADS, {"a": INSIDE | READERS, "b": READERS, "none": EVERYBODY}),
+    _writes("/webhooks/{webhook_id}", lambda _: {"description": "x"}, BY_LEADS, SEEN_BY_LEADS, method="PATCH"),
+    _writes("/webhooks/{webhook_id}", lambda _: None, BY_LEADS, SEEN_BY_LEADS, method="DELETE"),
+    *(_on_webhook(verb) for verb in ("rotate", "enable", "disable", "test")),
+    _on_webhook("replay", lambda t: {"delivery_id": t.delivery}),
+    _reads("/webhooks", _alike(EVERYBODY)),
+    _reads("/webhooks/{webhook_id}", SEEN_BY_LEADS),
+    # What receivers answered may say more than a viewer should see.
+    _reads("/webhooks/{webhook_id}/deliveries", BY_LEADS),
+    _reads("/webhooks/{webhook_id}/deliveries/{delivery_id}", BY_LEADS),
     _reads("/webhooks/secret", _alike(EVERYBODY - VIEWERS)),
 ]
 
-ROWS: list[Row] = [*MODEL_ROWS, *CREDENTIAL_ROWS, *TEAM_ROWS, *KEY_ROWS, *USER_ROWS, *TASK_ROWS, *OTHER_ROWS]
+OTHER_ROWS = [
+    _reads("/audit", _alike(READERS)),
+    _reads("/audit/{entry_id}", {"a": READERS, "b": READERS, "none": READERS}),
+    _reads("/audit/export", _alike(READERS)),
+    _writes("/encryption/rotate", lambda _: None, _alike(ADMIN), _alike(EVERYBODY)),
+]
+
+ROWS: list[Row] = [
+    *MODEL_ROWS,
+    *CREDENTIAL_ROWS,
+    *TEAM_ROWS,
+    *KEY_ROWS,
+    *USER_ROWS,
+    *TASK_ROWS,
+    *WEBHOOK_ROWS,
+    *OTHER_ROWS,
+]
 
 NEED_NO_KEY = {f"GET /health/{name}" for name in ("liveness", "liveliness", "readiness")}

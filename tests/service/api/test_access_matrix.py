@@ -44,7 +44,7 @@ OF_A, OF_B, ABSENT = "inner-", "hiddn-", "absnt-"
 KEYS = {name: f"sk-of-{name.replace(' ', '-')}-0123456789" for name in EVERYBODY}
 TABLES = [
     *("task", "model", "model_revision", "credential", "team", "user", "api_key", "audit_entry"),
-    *("event", "delivery", "delivery_attempt", "signing_secret", "head"),
+    *("destination", "event", "delivery", "delivery_attempt", "webhook_endpoint", "signing_secret", "head"),
 ]
 ABSENT_UUID = "00000000-0000-7000-8000-000000000000"
 UNWANTED_KEYS = ["blocked", "expired", "revoked", "unknown", "mistyped", "none"]
@@ -105,6 +105,7 @@ class World:
         await self.done("/model/new", {"model_name": f"{mark}gpt", "litellm_params": params, "model_info": info})
         key = {"key_alias": f"{owner_mark}key{mark}", "user_id": user_id, **team}
         token = (await self.done("/key/generate", key))["token"]
+        webhook, delivery = await self._endpoint(mark, team)
         task = await self._failed_task(user_id, f"{owner_mark}task-model-{mark}")
         ((entry,),) = self._database.execute("SELECT entry_id FROM audit_entry WHERE object_id = %s", [info["id"]])
         return Target(
@@ -115,7 +116,19 @@ class World:
             user=user_id,
             task=task,
             entry=str(entry),
+            webhook=webhook,
+            delivery=delivery,
         )
+
+    async def _endpoint(self, mark: str, team: Json) -> tuple[str, str]:
+        """Its id, and that of something that it is to be told."""
+        endpoint = {"url": "http://127.0.0.1:1/", "event_types": ["webhook.test"], "description": f"{mark}hook", **team}
+        webhook_id = (await self.done("/webhooks", endpoint))["webhook_id"]
+        await self.done(f"/webhooks/{webhook_id}/test", {})
+        ((delivery_id,),) = self._database.execute(
+            "SELECT delivery_id FROM delivery WHERE destination_id = %s", [f"webhook:{webhook_id}"]
+        )
+        return webhook_id, str(delivery_id)
 
     async def _failed_task(self, user_id: str, model_id: str) -> str:
         """As if the user had asked for what only admins may."""
@@ -154,12 +167,16 @@ class World:
             key=target.key,
             task_id=target.task,
             entry_id=target.entry,
+            webhook_id=target.webhook,
+            delivery_id=target.delivery,
             credential_name=target.credential,
         )
         return await self.ask(key, row.method, path, row.body(target), row.query(target))
 
     async def end_of(self, response: httpx.Response) -> Json:
         self.side.drain.drain()
+        while self.side.chores.go_on():
+            pass
         return (await self.ask(MASTER_KEY, "GET", f"/tasks/{response.json()['task_id']}")).json()
 
     def forge(self, task_id: str, user_id: str, key_id: str) -> None:
@@ -178,8 +195,10 @@ class World:
 
     def restore(self) -> None:
         with self._database.transaction():
+            self._database.execute("ALTER TABLE public.audit_entry DISABLE TRIGGER USER")
             for table in reversed(TABLES):
                 self._database.execute(f'DELETE FROM public."{table}"'.encode())
+            self._database.execute("ALTER TABLE public.audit_entry ENABLE TRIGGER USER")
             for table in TABLES:
                 columns = ", ".join(f'"{name}"' for name in self._columns(table))
                 self._database.execute(
@@ -200,7 +219,9 @@ class World:
 async def world(
     a_settings: SettingsBuilder, engine: Engine, keyring: Keyring, database: Database
 ) -> AsyncIterator[World]:
-    async with an_api(a_settings(failures_per_minute="0", key_writes_per_minute="0"), key=None) as client:
+    async with an_api(
+        a_settings(failures_per_minute="0", key_writes_per_minute="0", webhook_allow="127.0.0.0/8"), key=None
+    ) as client:
         made = World(client, Side(engine, keyring), database)
         await made.build(engine)
         made.keep()
@@ -219,6 +240,8 @@ def absent(target: Target) -> Target:
         user=f"{ABSENT}user",
         task=ABSENT_UUID,
         entry=ABSENT_UUID,
+        webhook=ABSENT_UUID,
+        delivery=ABSENT_UUID,
         credential=f"{ABSENT}credential",
     )
 
