@@ -17,7 +17,9 @@ async def lines_of(connection: AsyncConnection, refs: list[ObjectRef]) -> dict[O
     """The lines of these objects. They are locked for whoever accepts for them."""
     waiting: dict[ObjectRef, list[OpenTask]] = {ref: [] for ref in refs}
     for row in await connection.execute(tasks.waiting_on(refs)):
-        waiting[ObjectRef(row.object_type, row.object_id)].append(_waiting(row))
+        for line in (f"{row.object_type}/{row.object_id}", *_ended_together(row)):
+            if (ref := ObjectRef(*line.split("/", 1))) in waiting:
+                waiting[ref].append(_waiting(row))
     stored: dict[ObjectRef, Line] = {}
     for object_type, read in _STORED.items():
         object_ids = [ref.object_id for ref in refs if ref.object_type == object_type]
@@ -25,6 +27,12 @@ async def lines_of(connection: AsyncConnection, refs: list[ObjectRef]) -> dict[O
             found = await read(connection, object_ids)
             stored |= {ObjectRef(object_type, object_id): line for object_id, line in found.items()}
     return {ref: msgspec.structs.replace(stored.get(ref, ABSENT), waiting=tuple(waiting[ref])) for ref in refs}
+
+
+def _ended_together(row: AnyRow) -> list[str]:
+    """The lines of the further objects that a deletion of several ends."""
+    is_of_several = row.operation.removesuffix(".delete") in tasks.DELETED_TOGETHER
+    return row.needs or [] if is_of_several else []
 
 
 def _waiting(row: AnyRow) -> OpenTask:

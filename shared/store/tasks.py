@@ -13,6 +13,7 @@ from sqlalchemy import (
     Delete,
     FromClause,
     Integer,
+    Text,
     Update,
     and_,
     bindparam,
@@ -44,6 +45,10 @@ _is_due = task.c.next_attempt_at <= func.now()
 _is_one_of_these = task.c.task_id == func.any(bindparam("task_ids", type_=ARRAY(UUID(as_uuid=False))))
 # Types of objects whose lines others may need.
 _NEEDED_TYPES = [literal(name, literal_execute=True) for name in ("credential", "key", "team", "user")]
+
+
+DELETED_TOGETHER = ("team", "user", "key")
+"""Types of which several objects can be deleted by one task."""
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -183,10 +188,14 @@ def accepted_with_keys(user_ids: list[str], keys: list[str]) -> Selection:
 def waiting_on(refs: list[ObjectRef]) -> Selection:
     """Open tasks in the lines of these objects, oldest first, but for those that will be cancelled.
 
-    With the owners that their commands name, which are those of the objects that they create.
-
-    Index: ix_task_open_line.
+    With the owners that their commands name, which are those of the objects that they create. A deletion of several
+    stands in the line of the first and ``needs`` the others. Index: ix_task_open_line, ix_task_open_needs.
     """
+    lines = [ref.line for ref in refs]
+    ends_it = and_(
+        task.c.needs.overlap(bindparam("lines", lines, type_=ARRAY(Text))),
+        task.c.operation.in_([literal(f"{kind}.delete", literal_execute=True) for kind in DELETED_TOGETHER]),
+    )
     return (
         select(
             task.c.task_id,
@@ -195,10 +204,11 @@ def waiting_on(refs: list[ObjectRef]) -> Selection:
             task.c.submitted_by,
             task.c.object_type,
             task.c.object_id,
+            task.c.needs,
             task.c.command["team_id"].astext.label("team_id"),
             task.c.command["user_id"].astext.label("user_id"),
         )
-        .where(IS_OPEN, task.c.cancel_requested_at.is_(None), task.c.line.in_([ref.line for ref in refs]))
+        .where(IS_OPEN, task.c.cancel_requested_at.is_(None), or_(task.c.line.in_(lines), ends_it))
         .order_by(task.c.seq)
     )
 

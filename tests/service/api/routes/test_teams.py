@@ -186,6 +186,18 @@ async def test_a_model_may_be_made_in_a_team_that_is_only_queued(client: httpx.A
     assert (await info(client))["team_alias"] == "again"
 
 
+async def test_the_end_of_several_is_known_in_the_line_of_each(client: httpx.AsyncClient, side: Side) -> None:
+    for team_id in ("t-1", "t-2"):
+        await done(client, side, "/team/new", {"team_id": team_id})
+    await client.post("/team/delete", json={"team_ids": ["t-1", "t-2"]})
+    for team_id in ("t-1", "t-2"):
+        assert (await client.post("/team/block", json={"team_id": team_id})).status_code == 404
+        assert (await client.post("/model/new", json=of_team(team_id))).status_code == 400
+        assert (await client.post("/team/new", json={"team_id": team_id, "team_alias": "again"})).status_code == 202
+    side.drain.drain()
+    assert [team["team_alias"] for team in (await client.get("/team/list")).json()] == ["again", "again"]
+
+
 async def test_a_model_of_no_team_or_of_an_unknown_one_is_refused(client: httpx.AsyncClient) -> None:
     response = await client.post("/model/new", json=of_team("of-nobody"))
     assert (response.status_code, response.json()["error"]["param"]) == (400, "model_info.team_id")
