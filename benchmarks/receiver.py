@@ -1,4 +1,4 @@
-"""The receivers: one process, many paths. ``/good/…`` answers at once and notes how long the event took to come."""
+"""The receivers: one process, many paths. ``/good`` notes how long each event took, ``/other`` notes nothing."""
 
 import asyncio
 import contextlib
@@ -39,6 +39,8 @@ class Receiver:
             writer.write(_OK)
         elif path == "/report":
             writer.write(self._report())
+        elif path == "/other":
+            writer.write(_OK)
         elif path == "/hang":
             await asyncio.sleep(_LONG_S)
         elif path == "/drip":
