@@ -15,6 +15,7 @@ from api import errors, openapi
 from api.auth import Authenticator
 from api.catalogue import Catalogue
 from api.intake import Intake
+from api.lookups import Judge
 from api.reads import Reads
 from api.routes import (
     audit,
@@ -22,15 +23,22 @@ from api.routes import (
     document,
     encryption,
     health,
+    key_reads,
+    keys,
     model_reads,
     models,
     task_control,
     tasks,
+    team_reads,
+    teams,
+    users,
+    webhook_reads,
     webhooks,
 )
 from api.routes.audit import HeadSigner
 from api.seal_budget import SealBudget
 from api.submission import Submitter
+from api.teams import Teams
 from api.waiting import Waiting
 from shared.audit import heads
 from shared.contract.config_file import parse
@@ -59,9 +67,11 @@ class Services:
     waiting: Waiting
     submitter: Submitter
     catalogue: Catalogue
+    teams: Teams
     readiness: health.Readiness
     budget: SealBudget
     head_signer: HeadSigner
+    judge: Judge
 
 
 def create_app(settings: Settings) -> Litestar:
@@ -73,11 +83,17 @@ def create_app(settings: Settings) -> Litestar:
             models.router,
             model_reads.router,
             credentials.router,
+            keys.router,
+            key_reads.router,
+            users.router,
+            teams.router,
+            team_reads.router,
             tasks.router,
             task_control.router,
             audit.router,
             webhooks.router,
             encryption.router,
+            webhook_reads.router,
         ],
         middleware=[Authenticator(settings.master_key.reveal()).before],
     )
@@ -106,12 +122,13 @@ def _services(settings: Settings) -> Services:
     reads = Reads(engine)
     waiting = Waiting(reads, redis_url, settings.max_waiters)
     config_file = ConfigFile(settings.config, parse)
+    allow = _allowlist(settings)
     submitter = Submitter(
         keyring=keyring,
         intake=Intake(engine, bell.ring),
         waiting=waiting,
         reads=reads,
-        allow=_allowlist(settings),
+        allow=allow,
         installation=lambda: Installation(config_model_ids=config_file.ids(), stores_models=settings.store_models),
         default_wait_s=settings.default_wait,
         max_wait_s=settings.max_wait,
@@ -126,9 +143,11 @@ def _services(settings: Settings) -> Services:
         waiting=waiting,
         submitter=submitter,
         catalogue=Catalogue(reads, keyring, config_file),
+        teams=Teams(reads),
         readiness=health.Readiness(reads, redis_client, config_file, settings.stall_after, version("pointsman")),
         budget=SealBudget(engine, keyring),
         head_signer=_head_signer(settings),
+        judge=Judge(allow),
     )
 
 

@@ -13,16 +13,15 @@ import structlog
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from api.lines import lines_of
 from api.reads import or_on_a_new_connection, single_statements, translated
-from shared.domain import models as models_domain
 from shared.domain.acceptance import Key, Known, Submission
 from shared.domain.decision import ObjectRef
 from shared.domain.problems import Refusal
-from shared.domain.tasks import Line, OpenTask
 from shared.runtime.failpoints import reach
-from shared.store import credentials, models, tasks
+from shared.store import tasks
 from shared.store.engines import is_transient
-from shared.store.rows import AnyRow, fields_of, packed
+from shared.store.rows import packed
 from shared.store.tasks import NewTask
 
 MAX_GROUP = 200
@@ -140,7 +139,7 @@ async def _known(connection: AsyncConnection, requests: list[Request]) -> Known:
     """Locks the lines and keys that these requests name, then reads what was accepted for them before."""
     submissions = [request.submission for request in requests]
     await connection.execute(tasks.lock_lines(), {"keys": _lock_keys(submissions)})
-    return Known(await _accepted_keys(connection, submissions), await _lines(connection, submissions))
+    return Known(await _accepted_keys(connection, submissions), await lines_of(connection, _refs(submissions)))
 
 
 async def _accepted_keys(connection: AsyncConnection, submissions: list[Submission]) -> dict[Key, tuple[str, str]]:
@@ -151,45 +150,13 @@ async def _accepted_keys(connection: AsyncConnection, submissions: list[Submissi
     return {(row.submitted_by, row.idempotency_key): (row.task_id, row.digest) for row in found}
 
 
-async def _lines(connection: AsyncConnection, submissions: list[Submission]) -> dict[ObjectRef, Line]:
-    refs = list({ref for submission in submissions for ref in (submission.ref, *submission.needs)})
-    waiting: dict[ObjectRef, list[OpenTask]] = {ref: [] for ref in refs}
-    for row in await connection.execute(tasks.waiting_on(refs)):
-        waiting[ObjectRef(row.object_type, row.object_id)].append(
-            OpenTask(task_id=row.task_id, operation=row.operation, digest=row.digest, submitted_by=row.submitted_by)
-        )
-    stored = await _stored_models(connection, refs)
-    names = [ref.object_id for ref in refs if ref.object_type == "credential"]
-    if names:
-        found = await connection.execute(credentials.known_names(names))
-        stored |= {ObjectRef("credential", row.credential_name): Line(is_stored=True) for row in found}
-    nothing = Line(is_stored=False)
-    return {ref: msgspec.structs.replace(stored.get(ref, nothing), waiting=tuple(waiting[ref])) for ref in refs}
-
-
-async def _stored_models(connection: AsyncConnection, refs: list[ObjectRef]) -> dict[ObjectRef, Line]:
-    """The stored models among these objects, with the tasks that created them as far as those are kept."""
-    model_ids = [ref.object_id for ref in refs if ref.object_type == "model"]
-    if not model_ids:
-        return {}
-    found = await connection.execute(models.with_creation(), {"model_ids": model_ids})
-    return {
-        ObjectRef("model", row.model_id): Line(
-            is_stored=True, etag=models_domain.etag(fields_of(row)), created_by=_creation(row)
-        )
-        for row in found
-    }
-
-
-def _creation(row: AnyRow) -> OpenTask | None:
-    if row.task_id is None:
-        return None
-    return OpenTask(task_id=row.task_id, operation="model.create", digest=row.digest, submitted_by=row.submitted_by)
+def _refs(submissions: list[Submission]) -> list[ObjectRef]:
+    return list({ref for submission in submissions for ref in (submission.ref, *submission.needs)})
 
 
 def _lock_keys(submissions: list[Submission]) -> list[int]:
-    names = {ref.line for s in submissions for ref in (s.ref, *s.needs)}
-    names |= {"key/" + "/".join(s.key) for s in submissions if s.key is not None}
+    names = {ref.line for ref in _refs(submissions)}
+    names |= {"idempotency/" + "/".join(s.key) for s in submissions if s.key is not None}
     return [
         int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big", signed=True) for name in names
     ]

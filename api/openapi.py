@@ -28,11 +28,54 @@ from api import shapes
 from shared.contract.audit import AuditEntryView, AuditPage
 from shared.contract.credentials import CredentialChange, CredentialList, CredentialView, NewCredential
 from shared.contract.errors import CATALOGUE, CONTENT_TYPE, body
+from shared.contract.keys import (
+    KeyAliases,
+    KeyChange,
+    KeyInfo,
+    KeyNamed,
+    KeyPage,
+    KeyRegeneration,
+    KeyRow,
+    KeysDeleted,
+    KeysToDelete,
+    NewKey,
+)
 from shared.contract.models import ModelChange, ModelHistory, ModelId, ModelIdToBlock, ModelPage, NewModel, Rollback
 from shared.contract.tasks import TaskFilter, TaskPage, TasksCancelled, TasksRetried, TaskView
+from shared.contract.teams import (
+    MemberChange,
+    MembersInBulk,
+    MembersToAdd,
+    MemberToDelete,
+    NewTeam,
+    OneTeam,
+    PermissionChange,
+    TeamChange,
+    TeamIds,
+    TeamModels,
+)
+from shared.contract.users import (
+    NewUser,
+    UserChange,
+    UserChanged,
+    UserInfo,
+    UserPage,
+    UserRow,
+    UserRowAlone,
+    UsersToDelete,
+)
+from shared.contract.webhooks import (
+    DeliveryPage,
+    EndpointPage,
+    EndpointView,
+    NewWebhook,
+    ReplayRequest,
+    WebhookChange,
+    WebhookDeliveryView,
+)
 from shared.domain.problems import Problem
 
-Text = type[str]
+Scalar = type[str] | type[int]
 
 _DESCRIPTION = """\
 Sets the points of an LLM gateway fleet: which deployment a model name leads to. Speaks LiteLLM's management API.
@@ -43,12 +86,16 @@ its `Location`, or send `Prefer: wait=10` to be answered with the finished row."
 _TAGS = {
     "models": "Deployments, in LiteLLM's shapes.",
     "credentials": "Shared provider secrets by name.",
+    "keys": "Virtual keys: who may do what, and for how long.",
+    "users": "Who stands behind keys, and in which role.",
+    "teams": "Who works together, and which models they may call.",
     "tasks": "How far accepted changes have come.",
     "audit": "Who changed what, and when.",
     "encryption": "The keys that seal secrets.",
-    "webhooks": "How callbacks are signed.",
+    "webhooks": "Endpoints, what was sent to them, and how callbacks are signed.",
     "health": "For probes. These routes need no key.",
 }
+_SCALARS: Mapping[type, str] = {str: "string", int: "integer"}
 _KEY_HEADERS = ("x-litellm-api-key", "x-api-key", "api-key", "x-goog-api-key", "ocp-apim-subscription-key")
 _SUBMISSION_HEADERS = {
     "Prefer": "`wait=N` waits up to N seconds for the finished row; `respond-async` answers 202 at once (RFC 7240).",
@@ -97,6 +144,44 @@ _COMPONENTS: Sequence[type[msgspec.Struct]] = (
     CredentialView,
     CredentialList,
     shapes.CredentialChanged,
+    NewKey,
+    KeyChange,
+    KeyRegeneration,
+    KeysToDelete,
+    KeyNamed,
+    KeyRow,
+    KeyInfo,
+    KeyPage,
+    KeyAliases,
+    KeysDeleted,
+    NewUser,
+    UserChange,
+    UsersToDelete,
+    UserRow,
+    UserRowAlone,
+    UserChanged,
+    UserInfo,
+    UserPage,
+    NewTeam,
+    TeamChange,
+    TeamIds,
+    OneTeam,
+    MembersToAdd,
+    MembersInBulk,
+    MemberChange,
+    MemberToDelete,
+    TeamModels,
+    PermissionChange,
+    shapes.TeamRow,
+    shapes.TeamUpdated,
+    shapes.TeamMembersAdded,
+    shapes.MemberUpdated,
+    shapes.TeamMemberDeleted,
+    shapes.TeamDeletion,
+    shapes.TeamInfo,
+    shapes.ListedTeam,
+    shapes.TeamPage,
+    shapes.TeamPermissions,
     TaskView,
     TaskPage,
     TaskFilter,
@@ -105,6 +190,16 @@ _COMPONENTS: Sequence[type[msgspec.Struct]] = (
     AuditEntryView,
     AuditPage,
     shapes.KeysRotated,
+    NewWebhook,
+    WebhookChange,
+    ReplayRequest,
+    shapes.WebhookRow,
+    shapes.WebhookDeleted,
+    shapes.WebhookReplayed,
+    EndpointView,
+    EndpointPage,
+    WebhookDeliveryView,
+    DeliveryPage,
     shapes.SigningSecret,
     shapes.ReadinessReport,
     shapes.Problem,
@@ -114,8 +209,10 @@ _COMPONENTS: Sequence[type[msgspec.Struct]] = (
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """One answer of a route that is no problem."""
 
-    shape: type[msgspec.Struct] | Text
+    shape: type[msgspec.Struct] | Scalar
     text: str
+    is_list: bool = False
+    """Whether it is a bare list of this shape."""
     headers: Mapping[str, str] = {}
     media_type: str = "application/json"
 
@@ -157,7 +254,7 @@ def described(
     return _operation(answers, codes, _header_parameters(headers or {}), _request_body(body), is_open=is_open)
 
 
-def change(body: type[msgspec.Struct], row: type[msgspec.Struct], problems: Iterable[str]) -> type[Operation]:
+def change(body: type[msgspec.Struct] | None, row: type[msgspec.Struct], problems: Iterable[str]) -> type[Operation]:
     """A write to an object that is there, which may say which version of it it means."""
     codes = (*problems, "precondition_failed", "precondition_required")
     return submission(body, row, codes, {"If-Match": _IF_MATCH})
@@ -165,7 +262,7 @@ def change(body: type[msgspec.Struct], row: type[msgspec.Struct], problems: Iter
 
 def submission(
     body: type[msgspec.Struct] | None,
-    row: type[msgspec.Struct],
+    row: type[msgspec.Struct] | Scalar,
     problems: Iterable[str],
     headers: Mapping[str, str] | None = None,
 ) -> type[Operation]:
@@ -217,7 +314,10 @@ def _header_parameters(headers: Mapping[str, str]) -> list[Parameter]:
 
 def _response(answer: Answer) -> OpenAPIResponse:
     text = Schema(type="string")  # pyright: ignore[reportArgumentType]
-    schema = text if answer.shape is str else _ref(cast("type[msgspec.Struct]", answer.shape))
+    scalar = _SCALARS.get(answer.shape)
+    schema = Schema(type=scalar) if scalar else _ref(cast("type[msgspec.Struct]", answer.shape))  # pyright: ignore[reportArgumentType]
+    if answer.is_list:
+        schema = Schema(type="array", items=schema)  # pyright: ignore[reportArgumentType]
     return OpenAPIResponse(
         description=answer.text,
         headers={name: OpenAPIHeader(schema=text, description=of) for name, of in answer.headers.items()},

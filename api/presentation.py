@@ -15,6 +15,8 @@ from shared.contract.config_file import ConfigModel
 from shared.contract.credentials import CredentialView
 from shared.contract.models import FieldChange, ModelHistory, VersionView
 from shared.contract.tasks import DeliveryAttemptView, DeliveryView, TaskView, WebhookView, problem_body
+from shared.contract.webhooks import EndpointView, HealthView, WebhookDeliveryView
+from shared.domain import webhooks
 from shared.domain.credentials import Credential
 from shared.domain.decision import Change
 from shared.domain.differences import differences
@@ -25,6 +27,7 @@ from shared.encryption.documents import Document
 from shared.encryption.keyring import Keyring
 from shared.encryption.masking import GONE, without_gone, without_secrets
 from shared.encryption.sealing import Binding, UnreadableField, open_document, open_text
+from shared.encryption.urls import HIDDEN, shown_url
 from shared.operations import OPERATIONS
 from shared.store.models import ModelRevision
 from shared.store.rows import AnyRow
@@ -32,7 +35,7 @@ from shared.store.rows import AnyRow
 _SEALED = "litellm_params"
 
 Unreadable = Callable[[UnreadableField], None]
-_COMPARED = ("model_name", "litellm_params", "model_info", "team_id", "public_name", "blocked")
+_COMPARED = ("litellm_params", "model_info", "team_id", "blocked")
 
 
 def model_entry(keyring: Keyring, model: Model, unreadable: Unreadable) -> dict[str, Any]:
@@ -98,7 +101,9 @@ def _masked_state(keyring: Keyring, model_id: str, revision: ModelRevision) -> d
         action=revision.operation, object_type="model", object_id=model_id, before=None, after=revision.state
     )
     _, after = describe(keyring, change)
-    return {} if after is None else {name: after[name] for name in _COMPARED}
+    if after is None:
+        return {}
+    return {"model_name": model_contract.shown_name(after), **{name: after[name] for name in _COMPARED}}
 
 
 def task_result(keyring: Keyring, row: AnyRow) -> dict[str, Any] | None:
@@ -135,6 +140,45 @@ def task_view(keyring: Keyring, row: AnyRow, deliveries: Iterable[AnyRow] = ()) 
         error=problem_body(row.problem) if row.problem else None,
         submitted_by=row.submitted_by,
         webhook=_webhook(keyring, row, deliveries),
+    )
+
+
+def webhook_view(keyring: Keyring, row: AnyRow, on_unreadable: Unreadable) -> EndpointView:
+    """An endpoint and how it fares; a row of ``store.webhooks.page`` or ``with_health``."""
+    return EndpointView(
+        webhook_id=row.webhook_id,
+        url=_shown_url(keyring, row.webhook_id, row.url, on_unreadable),
+        event_types=tuple(row.event_types),
+        team_id=row.team_id,
+        description=row.description,
+        enabled=row.enabled,
+        disabled_reason=row.disabled_reason,
+        overlap_until=_instant_or_none(row.overlap_until),
+        version=row.version,
+        created_at=instant(row.created_at),
+        created_by=row.created_by,
+        updated_at=instant(row.updated_at),
+        updated_by=row.updated_by,
+        health=HealthView(
+            consecutive_failures=row.consecutive_failures or 0,
+            failing_since=_instant_or_none(row.failing_since),
+            paused_until=_instant_or_none(row.paused_until),
+            last_success_at=_instant_or_none(row.last_success_at),
+        ),
+    )
+
+
+def delivery_view(row: AnyRow, attempts: list[DeliveryAttemptView] | None = None) -> WebhookDeliveryView:
+    return WebhookDeliveryView(
+        delivery_id=row.delivery_id,
+        webhook_id=row.event_id,
+        event_type=row.type,
+        occurred_at=instant(row.occurred_at),
+        status=row.status,
+        attempt=row.attempt,
+        next_attempt_at=instant(row.next_attempt_at) if row.status == "pending" else None,
+        finished_at=_instant_or_none(row.finished_at),
+        attempts=attempts,
     )
 
 
@@ -186,6 +230,8 @@ def _opened(
     keyring: Keyring, object_type: str, object_id: str, stored: dict[str, Any], on_unreadable: Unreadable
 ) -> dict[str, Any]:
     """The document with its secrets removed. What does not open is never passed on, not even as ciphertext."""
+    if object_type == webhooks.OBJECT_TYPE and "url" in stored:
+        return {**stored, "url": _shown_url(keyring, object_id, stored["url"], on_unreadable)}
     if _SEALED not in stored:
         return stored
     opened, fields = _readable(keyring, Binding(object_type, object_id), _SEALED, stored[_SEALED], on_unreadable)
@@ -210,6 +256,15 @@ def _readable(
     return without_gone(opened) if fields else opened, fields
 
 
+def _shown_url(keyring: Keyring, webhook_id: str, sealed: str, on_unreadable: Unreadable) -> str:
+    """An endpoint's URL as it may be shown; ``***`` if it does not open."""
+    try:
+        return shown_url(open_text(keyring, Binding(webhooks.OBJECT_TYPE, webhook_id), sealed, "url"))
+    except UnreadableField as unreadable:
+        on_unreadable(unreadable)
+        return HIDDEN
+
+
 def _webhook(keyring: Keyring, row: AnyRow, deliveries: Iterable[AnyRow]) -> WebhookView | None:
     if row.webhook_url is None:
         return None
@@ -231,11 +286,11 @@ def _webhook(keyring: Keyring, row: AnyRow, deliveries: Iterable[AnyRow]) -> Web
             ),
         )
         if attempt.number is not None:
-            view.attempts.append(_attempt(attempt))
+            view.attempts.append(attempt_view(attempt))
     return WebhookView(url=url, deliveries=list(views.values()))
 
 
-def _attempt(row: AnyRow) -> DeliveryAttemptView:
+def attempt_view(row: AnyRow) -> DeliveryAttemptView:
     return DeliveryAttemptView(
         number=row.number,
         attempted_at=instant(row.attempted_at),

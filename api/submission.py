@@ -13,17 +13,20 @@ from api.headers import Preference, idempotency_key, origin, preference
 from api.presentation import instant, result_etag, task_result, task_view
 from api.reads import Reads
 from api.responses import JsonAnswer
+from api.shown_once import REPLAYED
 from api.waiting import Waiting
 from shared.contract.tasks import TaskView, WebhookView
 from shared.domain.acceptance import Submission
-from shared.domain.decision import Installation
+from shared.domain.decision import Context, Installation
 from shared.domain.problems import PreconditionRequired, Problem, TaskNotFound, WebhookRefused
-from shared.domain.rights import Principal, authorise
+from shared.domain.rights import Ownership, Principal, authorise
 from shared.domain.tasks import OpenTask
 from shared.encryption.keyring import Keyring
 from shared.encryption.sealing import Binding, seal_text
-from shared.operations import OPERATIONS, Command
+from shared.encryption.sensitivity import is_sensitive_name
+from shared.operations import OPERATIONS, Command, check
 from shared.outbox.addresses import Allowlist, RefusedTarget, check_url
+from shared.outbox.model_targets import check_model_targets
 from shared.runtime.clock import new_id, now
 from shared.store import tasks
 from shared.store.rows import AnyRow
@@ -97,7 +100,7 @@ class Submitter:
                     await watch.ended(wait_s)
         headers = _headers(task_id, preferred)
         if task_id != own_id:
-            headers["Idempotency-Replayed"] = "true"
+            headers[REPLAYED] = "true"
         elif wait_s <= 0:
             return _accepted(_fresh(accepting.row, request.headers.get("webhook-url")), headers)
         return await self._answer(request, await self._stored(task_id, own_id, wait_s), headers, is_waited=wait_s > 0)
@@ -105,6 +108,11 @@ class Submitter:
     async def accept(self, request: Request[Principal, Any, Any], asked: Asked) -> str:
         """Accept one command without waiting for it; the id of its task. Raises as ``submit`` does."""
         return await self._accept(self._accepting(request, asked))
+
+    def check_model_targets(self, principal: Principal, params: dict[str, Any]) -> None:
+        """Only a proxy admin points a model at private addresses. Raises DestinationRefused."""
+        if principal.role != "proxy_admin":
+            check_model_targets(params, self._allow)
 
     def _wait_s(self, preferred: Preference) -> float:
         if preferred.wait_s is not None:
@@ -130,7 +138,7 @@ class Submitter:
             needs=[needed.line for needed in needs] or None,
             command=msgspec.Raw(msgspec.json.encode(asked.command)),
             digest=digest,
-            principal=request.user,
+            principal=request.user.identity(),
             submitted_by=user_id,
             origin=origin(request),
             idempotency_key=key,
@@ -139,15 +147,30 @@ class Submitter:
             submitted_at=now(),
         )
         submission = Submission(
-            task=OpenTask(task_id=task_id, operation=asked.operation, digest=digest, submitted_by=user_id),
+            task=OpenTask(
+                task_id=task_id,
+                operation=asked.operation,
+                digest=digest,
+                submitted_by=user_id,
+                ownership=_ownership(asked.command),
+            ),
             ref=ref,
             needs=needs,
             idempotency_key=key,
-            check=lambda lines: operation.check(asked.command, lines, self._installation()),
+            check=lambda lines: check(asked.operation, asked.command, lines, self._context(request.user, row)),
             is_same=lambda earlier: self.keyring.digest_matches(earlier, plain, _DIGEST_PURPOSE),
         )
         return intake.Request(
             submission=submission, row=row, is_contested=asked.names_object or bool(needs) or key is not None
+        )
+
+    def _context(self, principal: Principal, row: NewTask) -> Context:
+        return Context(
+            now=row.submitted_at,
+            principal=principal,
+            task_id=row.task_id,
+            installation=self._installation(),
+            is_secret_name=is_sensitive_name,
         )
 
     def _sealed_webhook(self, url: str | None, task_id: str) -> str | None:
@@ -194,6 +217,11 @@ class Submitter:
         if tag is not None:
             headers["ETag"] = tag
         return JsonAnswer(task_result(self.keyring, row), status_code=200, headers=headers)
+
+
+def _ownership(command: Command) -> Ownership:
+    """To whom the object will belong, if the command creates it; as ``waiting_on`` reads it from a stored one."""
+    return Ownership(team_id=getattr(command, "team_id", None), user_id=getattr(command, "user_id", None))
 
 
 def _headers(task_id: str, preferred: Preference) -> dict[str, str]:

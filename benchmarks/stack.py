@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -27,21 +27,22 @@ _ROOT = Path(__file__).parent.parent
 class Stack:
     """A `pointsman up` in a process of its own; with ``parts``, the servers and only these of Pointsman's processes."""
 
-    def __init__(self, folder: Path, parts: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, parts: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> None:
         self.port = free_port()
         self.key = _key_in(folder)
         data = folder / "data"
         sockets = sockets_of(data)
         self.redis_url = f"unix://{sockets.valkey}?db=0"
         self._database_url = f"postgresql://postgres@/pointsman?host={sockets.postgres}"
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("POINTSMAN_")}
-        environment["POINTSMAN_MASTER_KEY"] = self.key
+        variables = {name: value for name, value in os.environ.items() if not name.startswith("POINTSMAN_")}
+        variables["POINTSMAN_MASTER_KEY"] = self.key
+        variables.update(environment or {})
         if parts:
             argv = [sys.executable, "-m", "benchmarks.stack", str(data), str(self.port), *parts]
         else:
             run = "from cli.main import main; main()"
             argv = [sys.executable, "-P", "-c", run, "up", "--data-dir", str(data), "--port", str(self.port)]
-        self._program = Program("stack", tuple(argv), environment, grace_s=60)
+        self._program = Program("stack", tuple(argv), variables, grace_s=60)
         self._log = folder / "stack.log"
         self.ready_s = 0.0
 

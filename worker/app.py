@@ -13,11 +13,12 @@ from typing import Any
 import msgspec
 import structlog
 from celery import Celery, Task
-from celery.signals import worker_init
+from celery.signals import worker_init, worker_shutting_down
 from kombu.exceptions import OperationalError
 from sqlalchemy import Engine
 
 from shared.contract.config_file import parse
+from shared.contract.events import is_pattern
 from shared.domain.decision import Installation
 from shared.encryption.keyring import BadKey, Keyring
 from shared.encryption.signing import BadSigningKey, SigningKey
@@ -29,7 +30,7 @@ from shared.outbox.routing import Routes
 from shared.runtime.clock import now
 from shared.runtime.config_file import ConfigFile
 from shared.runtime.failpoints import reach
-from shared.runtime.settings import Misconfigured, Settings, variable_of
+from shared.runtime.settings import Misconfigured, Secret, Settings, variable_of
 from shared.store.engines import worker_engine
 from worker.apply import Applied, Applier
 from worker.attempts import Attempts
@@ -38,8 +39,10 @@ from worker.chores.runner import Chores
 from worker.deliver import Deliverer
 from worker.drain import Drain
 from worker.heads import HeadWriter
+from worker.recording import Recording
 from worker.retention import Retention
 from worker.senders.connector import Connector
+from worker.sending import Sending
 from worker.sweep import Sweeper
 
 _log = structlog.get_logger(__name__)
@@ -51,7 +54,17 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     keyring: Keyring
     allow: Allowlist
+    slack_urls: dict[str, Secret]
+    """By team; "" is the operator's own channel."""
     signing_key: SigningKey | None = None
+
+    @property
+    def routes(self) -> Routes:
+        return Routes(
+            slack="" in self.slack_urls,
+            slack_events=self.settings.slack_events,
+            slack_teams=frozenset(self.slack_urls) - {""},
+        )
 
 
 def check(settings: Settings) -> Checked:
@@ -64,7 +77,13 @@ def check(settings: Settings) -> Checked:
         allow = Allowlist.parse(settings.webhook_allow)
     except ValueError as error:
         raise Misconfigured(f"{variable_of('webhook_allow')} cannot be used: {error}") from None
-    return Checked(settings=settings, keyring=keyring, allow=allow, signing_key=_signing_key(settings))
+    return Checked(
+        settings=settings,
+        keyring=keyring,
+        allow=allow,
+        slack_urls=_slack_urls(settings),
+        signing_key=_signing_key(settings),
+    )
 
 
 def _signing_key(settings: Settings) -> SigningKey | None:
@@ -84,15 +103,29 @@ def _signing_key(settings: Settings) -> SigningKey | None:
     return key if has_place else None
 
 
+def _slack_urls(settings: Settings) -> dict[str, Secret]:
+    unknown = [pattern for pattern in settings.slack_events if not is_pattern(pattern)]
+    if unknown:
+        raise Misconfigured(f"{variable_of('slack_events')} cannot be used: {unknown[0]!r} is no event type")
+    urls = {} if settings.slack_webhook_url is None else {"": settings.slack_webhook_url}
+    given = "" if settings.slack_teams is None else settings.slack_teams.reveal()
+    for number, item in enumerate((part.strip() for part in given.split(",") if part.strip()), start=1):
+        team_id, _, url = item.partition("=")
+        if not team_id.strip() or not url.strip().startswith(("https://", "http://")):
+            raise Misconfigured(f"{variable_of('slack_teams')} cannot be used: entry {number} is not team=https://…")
+        urls[team_id.strip()] = Secret(url.strip())
+    return urls
+
+
 class Workshop:
     """What the Celery tasks of one process work with. Made after the fork: connections do not survive one."""
 
     def __init__(self, app: Celery, checked: Checked) -> None:
         settings = checked.settings
         self._app = app
-        engine = worker_engine(settings.database_url.reveal(), pool_size=max(2, settings.delivery_threads))
+        engine = worker_engine(settings.database_url.reveal(), pool_size=4)
         self._waker = Waker(settings.redis_url.reveal())
-        routes = Routes(slack=settings.slack_webhook_url is not None)
+        routes = checked.routes
         config_file = ConfigFile(settings.config, parse)
         applier = Applier(
             engine,
@@ -119,12 +152,23 @@ class Workshop:
         self.retention = Retention(engine, timedelta(days=settings.retention_days), now)
         self.deliverer = Deliverer(
             engine=engine,
-            keyring=checked.keyring,
-            connector=Connector(allow=checked.allow),
-            slack_url=settings.slack_webhook_url,
-            waits_s=settings.webhook_schedule,
-            clock=now,
-            jitter=random.random,
+            sending=Sending(
+                engine=engine,
+                keyring=checked.keyring,
+                connector=Connector(allow=checked.allow),
+                slack_urls=checked.slack_urls,
+                clock=now,
+            ),
+            recording=Recording(
+                routes=routes,
+                waits_s=settings.webhook_schedule,
+                slack_window_s=settings.slack_window,
+                disable_after_s=settings.webhook_disable_after,
+                clock=now,
+                jitter=random.random,
+            ),
+            limit=settings.delivery_threads,
+            told=lambda task_ids: self._ring_apply(task_ids, one_by_one=False),
         )
         key = checked.signing_key
         self._head_writer = None if key is None else _head_writer(engine, key, checked)
@@ -151,9 +195,6 @@ class Workshop:
     def ring_on(self) -> None:
         """There is more to apply than this ring had time for."""
         self._ring_apply((), one_by_one=False)
-
-    def ring_another_deliverer(self) -> None:
-        self._ring_deliver(())
 
 
 def _head_writer(engine: Engine, key: SigningKey, checked: Checked) -> HeadWriter:
@@ -192,6 +233,12 @@ def make_app(checked: Checked) -> Celery:
 
     _register(app, workshop, settings)
     worker_init.connect(_share_memory, weak=False)
+
+    def stop_delivering(**_: object) -> None:
+        for shop in workshops.values():
+            shop.deliverer.stop()
+
+    worker_shutting_down.connect(stop_delivering, weak=False)
     return app
 
 
@@ -210,9 +257,7 @@ def _register(app: Celery, workshop: Any, settings: Settings) -> None:
     @app.task(name=rings.DELIVER)
     def deliver(delivery_ids: list[str]) -> None:  # noqa: ARG001  (a hint; what is due goes first)
         shop: Workshop = workshop()
-        while shop.deliverer.deliver_next() is not None:
-            if shop.deliverer.is_anything_due():
-                shop.ring_another_deliverer()
+        shop.deliverer.deliver()
 
     @app.task(name=rings.SWEEP)
     def sweep() -> None:

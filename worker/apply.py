@@ -9,14 +9,16 @@ from sqlalchemy import Connection, Engine
 from shared.audit.chain import link
 from shared.domain.decision import Installation, ObjectRef
 from shared.encryption.keyring import Keyring
-from shared.operations import OPERATIONS, command_from
+from shared.operations import OPERATIONS, Command, command_from
 from shared.outbox.routing import Routes
 from shared.runtime.failpoints import reach
-from shared.store import audit, outbox, tasks
+from shared.store import audit, destinations, outbox, tasks
 from shared.store.rows import AnyRow, fields_of, packed
 from shared.store.tasks import Claimed
-from worker import objects
+from worker import announcing, objects, principals
+from worker.announcing import GIVE_UP_AFTER
 from worker.batch import Batch, Objects
+from worker.principals import Principals
 
 
 class Applied(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,18 +78,24 @@ class Applier:
         commands = {
             task.task_id: command_from(task.operation, task.command) for task in claimed if not task.is_cancelled
         }
-        touched = [
-            OPERATIONS[task.operation].touched(commands[task.task_id]) for task in claimed if not task.is_cancelled
-        ]
-        own = (refs[0] for refs in touched)
-        read = (ref for refs in touched for ref in refs[1:])
-        batch = self._batch(objects.load(connection, own, read))
+        loaded = _load(connection, claimed, commands)
         reach("apply.after_load")
+        batch = self._batch(loaded, principals.load(connection, claimed))
         batch.decide(claimed, commands)
         return _save(connection, batch)
 
-    def _batch(self, loaded: Objects) -> Batch:
-        return Batch(loaded, self._clock(), self._keyring, self._routes, self._installation())
+    def _batch(self, loaded: Objects, principals: Principals | None = None) -> Batch:
+        return Batch(loaded, self._clock(), self._keyring, self._routes, self._installation(), principals)
+
+
+def _load(connection: Connection, claimed: list[Claimed], commands: dict[str, Command]) -> Objects:
+    to_change: list[ObjectRef] = []
+    touched: list[ObjectRef] = []
+    for task in claimed:
+        if not task.is_cancelled:
+            to_change += OPERATIONS[task.operation].changes(commands[task.task_id])
+            touched += OPERATIONS[task.operation].touched(commands[task.task_id])
+    return objects.load(connection, to_change, touched)
 
 
 def _reached_after_commit(applied: Applied) -> None:
@@ -130,9 +138,9 @@ def _ref(task: Claimed) -> ObjectRef:
 
 def _save(connection: Connection, batch: Batch) -> Applied:
     """Everything that the batch came to. The head row, which all workers share, is locked last."""
-    if batch.events:
-        connection.execute(outbox.insert_events(), packed(batch.events))
-        connection.execute(outbox.insert_deliveries(), packed(batch.deliveries))
+    outgoing = batch.routed(announcing.listening(connection, batch.events))
+    announcing.save(connection, outgoing)
+    _replay(connection, batch)
     connection.execute(tasks.end_tasks(), packed(batch.endings))
     reach("apply.before_head")
     if batch.entries:
@@ -140,8 +148,21 @@ def _save(connection: Connection, batch: Batch) -> Applied:
     reach("apply.before_commit")
     return Applied(
         task_ids=[ending.task_id for ending in batch.endings],
-        delivery_ids=[delivery.delivery_id for delivery in batch.deliveries],
+        delivery_ids=[delivery.delivery_id for delivery in outgoing.deliveries]
+        + [replay.webhook_id for replay in batch.replays],
     )
+
+
+def _replay(connection: Connection, batch: Batch) -> None:
+    """Whoever asks for a replay says that the endpoint is well again."""
+    for replay in batch.replays:
+        give_up_at = batch.now + GIVE_UP_AFTER
+        if replay.delivery_id is not None:
+            connection.execute(outbox.replay_one(replay.webhook_id, replay.delivery_id, give_up_at))
+        elif replay.since is not None:
+            connection.execute(outbox.replay_failed(replay.webhook_id, replay.since, give_up_at))
+    if batch.replays:
+        connection.execute(destinations.forget_failures([f"webhook:{replay.webhook_id}" for replay in batch.replays]))
 
 
 def _record(connection: Connection, batch: Batch) -> None:

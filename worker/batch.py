@@ -1,25 +1,29 @@
 """What a batch of claimed tasks comes to: every decision in order, as values to be saved. No I/O."""
 
-from collections.abc import Iterable, Mapping
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
 from shared.audit.entries import AuditEntry, describe
 from shared.domain import models
-from shared.domain.decision import Change, Context, Decision, Event, Installation, ObjectRef
+from shared.domain.decision import Change, Context, Decision, Event, Installation, ObjectRef, Replay, State
+from shared.domain.principals import TYPES as ACCESS_TYPES
 from shared.domain.problems import Problem, Refusal
-from shared.domain.rights import Principal, authorise
-from shared.encryption.keyring import Keyring
+from shared.encryption.keyring import Keyring, Unreadable
 from shared.encryption.masking import without_secrets
+from shared.encryption.sealing import Binding, open_text
 from shared.encryption.sensitivity import is_sensitive_name
-from shared.operations import OPERATIONS, Command
-from shared.outbox.routing import Routes, destinations, task_event
+from shared.operations import Command, decide
+from shared.outbox.routing import Endpoint, Routes, targets, task_event
 from shared.runtime.clock import new_id
 from shared.store.models import ModelRevision
-from shared.store.outbox import NewDelivery, StoredEvent
 from shared.store.tasks import Claimed, Ending
+from worker.announcing import Outgoing
+from worker.principals import Principals
 
 Objects = dict[ObjectRef, Any]
 
@@ -37,11 +41,15 @@ class Batch:
         keyring: Keyring,
         routes: Routes,
         installation: Installation,
+        principals: Principals | None = None,
     ) -> None:
         self._before = objects
         self._objects = dict(objects)
+        # The keys, users and teams among them, on which principals rest.
+        self._rested_on = _of_access(objects)
+        self._principals = principals or Principals({})
         self._installation = installation
-        self._now = now
+        self.now = now
         self._keyring = keyring
         self._routes = routes
         # Each object that changed, and how many of the batch's changes had been made with its last one.
@@ -49,9 +57,9 @@ class Batch:
         self.revisions: list[ModelRevision] = []
         """The versions that models went through; ``revision`` counts from the head's."""
         self.entries: list[AuditEntry] = []
-        self.events: list[StoredEvent] = []
-        self.deliveries: list[NewDelivery] = []
+        self.replays: list[Replay] = []
         self.endings: list[Ending] = []
+        self._announced: list[tuple[Claimed, Event]] = []
         self._change_count = 0
 
     def decide(self, tasks: Iterable[Claimed], commands: Mapping[str, Command]) -> None:
@@ -98,6 +106,10 @@ class Batch:
         before = sum(self._before[ref] is not None for ref in of_models)
         return sum(self._objects[ref] is not None for ref in of_models) - before
 
+    @property
+    def events(self) -> list[Event]:
+        return [event for _, event in self._announced]
+
     def changed_of(self, object_type: str) -> dict[str, tuple[Any, int]]:
         """Objects of one type that changed: id -> last state and the order of its last change."""
         return {
@@ -106,19 +118,41 @@ class Batch:
             if ref.object_type == object_type
         }
 
+    def before(self, ref: ObjectRef) -> Any:
+        return self._before[ref]
+
+    def announce(self, task: Claimed, event: Event) -> None:
+        self._announced.append((task, event))
+
+    def routed(self, endpoints: Sequence[Endpoint]) -> Outgoing:
+        """What goes into the outbox, with these endpoints beside the operator's own destinations."""
+        outgoing = Outgoing([], [])
+        for task, event in self._announced:
+            callback_id = None if task.webhook_url is None else self._callback_id(task, task.webhook_url)
+            outgoing.add(event, targets(event, self._routes, endpoints, callback_id), self.now, task.task_id)
+        return outgoing
+
+    def _callback_id(self, task: Claimed, sealed_url: str) -> str:
+        """One for each user and host: a host that is down holds up nobody else's callbacks, nor this user's others."""
+        try:
+            url = urlsplit(open_text(self._keyring, Binding("task", task.task_id), sealed_url, "webhook_url"))
+            where = f"{task.submitted_by} {url.scheme}://{url.netloc.lower()}"
+        except Unreadable:
+            where = task.submitted_by
+        return "callback:" + hashlib.sha256(self._keyring.digest(where.encode(), "destination").encode()).hexdigest()
+
     def _decision(self, task: Claimed, command: Command) -> Decision:
         """Raises Refusal. Rights are judged again: they may have been taken away since the task was accepted."""
-        principal = msgspec.convert(task.principal, Principal)
-        authorise(principal, task.operation)
+        principal = self._principals.of(task.principal, self._rested_on, self.now)
         context = Context(
             # Entity tags, and telling a model from a deleted one with its id, rely on distinct times.
-            now=self._now + timedelta(microseconds=self._change_count),
+            now=self.now + timedelta(microseconds=self._change_count),
             principal=principal,
             task_id=task.task_id,
             installation=self._installation,
             is_secret_name=is_sensitive_name,
         )
-        return OPERATIONS[task.operation].decide(self._objects, command, context)
+        return decide(task.operation, command, self._objects, context)
 
     def _succeed(self, task: Claimed, decision: Decision) -> None:
         if decision.is_change:
@@ -126,10 +160,12 @@ class Batch:
             self._changed.update(dict.fromkeys(decision.objects, self._change_count))
             self._keep_revisions(task, decision)
             self._objects.update(decision.objects)
+            self._rested_on.update(_of_access(decision.objects))
         for change in decision.changes:
             self._log(task, change, None)
         for event in decision.events:
-            self._announce(task, event)
+            self.announce(task, event)
+        self.replays.extend(decision.replays)
         self._end(task, "succeeded", result=_without_named_secrets(decision.result))
 
     def _keep_revisions(self, task: Claimed, decision: Decision) -> None:
@@ -144,7 +180,7 @@ class Batch:
                     revision=self._change_count,
                     version=version,
                     operation=task.operation,
-                    changed_at=self._now,
+                    changed_at=self.now,
                     changed_by=task.submitted_by,
                     task_id=task.task_id,
                     state=None if model is None else models.document(model),
@@ -158,49 +194,27 @@ class Batch:
             Ending(
                 task_id=task.task_id,
                 status=status,
-                started_at=self._now,
-                finished_at=self._now,
+                started_at=self.now,
+                finished_at=self.now,
                 result=result,
                 problem=None if problem is None else msgspec.to_builtins(problem),
             )
         )
-        if task.has_callback:
-            self._announce(
-                task,
-                task_event(
-                    task_id=task.task_id,
-                    operation=task.operation,
-                    status=status,
-                    object_type=task.object_type,
-                    object_id=task.object_id,
-                    problem=problem,
-                ),
-            )
-
-    def announce(self, task: Claimed, event: Event) -> None:
-        self._announce(task, event)
-
-    def _announce(self, task: Claimed, event: Event) -> None:
-        """Puts an event into the outbox, if anybody is to be told of it."""
-        wanted = destinations(event, self._routes, has_callback=task.has_callback)
-        if not wanted:
-            return
-        event_id = "evt_" + new_id().replace("-", "")
-        self.events.append(
-            StoredEvent(
-                event_id=event_id,
-                type=event.type,
-                occurred_at=self._now,
-                object_type=event.object_type,
-                object_id=event.object_id,
-                data=event.data,
+        self.announce(
+            task,
+            task_event(
                 task_id=task.task_id,
-            )
+                operation=task.operation,
+                status=status,
+                object_type=task.object_type,
+                object_id=task.object_id,
+                team_id=self._team_of(ObjectRef(task.object_type, task.object_id)),
+                problem=problem,
+            ),
         )
-        self.deliveries.extend(
-            NewDelivery(delivery_id=new_id(), event_id=event_id, destination=destination, task_id=task.task_id)
-            for destination in wanted
-        )
+
+    def _team_of(self, ref: ObjectRef) -> str | None:
+        return getattr(self._objects.get(ref) or self._before.get(ref), "team_id", None)
 
     def _log(self, task: Claimed, change: Change, problem: Problem | None) -> None:
         before, after = describe(self._keyring, change)
@@ -208,7 +222,7 @@ class Batch:
             AuditEntry(
                 position=0,
                 entry_id=new_id(),
-                recorded_at=self._now,
+                recorded_at=self.now,
                 actor=task.submitted_by,
                 actor_key=str(task.principal.get("key_id", "")),
                 changed_by=task.origin.changed_by,
@@ -224,6 +238,10 @@ class Batch:
                 problem=None if problem is None else msgspec.to_builtins(problem),
             )
         )
+
+
+def _of_access(objects: State) -> Objects:
+    return {ref: state for ref, state in objects.items() if ref.object_type in ACCESS_TYPES}
 
 
 def _without_named_secrets(document: dict[str, Any]) -> dict[str, Any]:

@@ -1,156 +1,181 @@
-"""Sends what the outbox holds: at least once, on each delivery's own schedule.
+"""Sends what the outbox holds: at least once, on each delivery's own schedule, each destination in its turn.
 
-An attempt is leased and counted in one commit, made without any transaction, and recorded in another. A sender that
-dies in between leaves a lease that runs out; the receiver then sees the same ``webhook-id`` again.
+Attempts are leased and counted in one commit, made without any transaction, and recorded in another; each commit does
+both, for however many attempts ended and begin. A sender that dies in between leaves leases that run out; the receiver
+then sees the same ``webhook-id`` again.
 """
 
-from collections.abc import Callable
-from datetime import datetime
+import contextlib
+import queue
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Final
 
 import msgspec
 import structlog
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
 
-from shared.encryption.keyring import Keyring, Unreadable
-from shared.encryption.sealing import Binding, open_text, seal_text
-from shared.outbox import schedule, slack
-from shared.outbox.webhook import new_secret
+from shared.runtime.clock import new_id
 from shared.runtime.failpoints import reach
-from shared.runtime.settings import Secret
-from shared.store import outbox
-from shared.store.outbox import Attempt, DueDelivery
+from shared.store import destinations
+from shared.store.destinations import Leased, Turn
+from shared.store.engines import is_transient
 from shared.store.rows import fields_of
-from worker.senders import slack as slack_sender
-from worker.senders import webhook as webhook_sender
-from worker.senders.connector import Connector
-from worker.senders.outcome import Outcome
-from worker.senders.webhook import Message
+from worker.lanes import LANES_OF_ONE, Burst, Lanes
+from worker.recording import Recording
+from worker.sending import SLACK, Attempted, Sending
 
-# Longer than any attempt can take, so that a lease that ran out means that its holder is gone.
-LEASE_S = 60.0
+LEASE_S: Final = 60.0
+"""Longer than any burst can take, so that a lease that ran out means that its holder is gone."""
+
+MAX_BURST: Final = 50
+MAX_DIGEST: Final = 1000
+
+_LOOK_AGAIN_S: Final = 1.0
+_GATHER_S: Final = 0.02
+"""Calls that end within this share a commit. It holds up nobody: lanes go on meanwhile, and a ring is heard at once."""
+
+_AFTER_TROUBLE_S: Final = 1.0
 
 _log = structlog.get_logger(__name__)
 
 
 class Deliverer:
-    """Makes attempts, one at a time; run it in as many threads as there may be attempts at a time."""
+    """One for each process. ``told`` hears of the tasks that were accepted on the system's own behalf."""
 
     def __init__(
         self,
         *,
         engine: Engine,
-        keyring: Keyring,
-        connector: Connector,
-        slack_url: Secret | None,
-        waits_s: tuple[float, ...],
-        clock: Callable[[], datetime],
-        jitter: Callable[[], float],
+        sending: Sending,
+        recording: Recording,
+        limit: int,
+        told: Callable[[Sequence[str]], None],
     ) -> None:
         self._engine = engine
-        self._keyring = keyring
-        self._connector = connector
-        self._slack_url = slack_url
-        self._waits_s = waits_s
-        self._clock = clock
-        self._jitter = jitter
+        self._recording = recording
+        self._told = told
+        self._news: queue.SimpleQueue[list[Attempted] | Burst | None] = queue.SimpleQueue()
+        self._lanes = Lanes(sending, limit, self._news.put, self._news.put)
+        self._driving = threading.Lock()
+        self._is_rung = threading.Event()
+        self._is_stopping = threading.Event()
+        self._attempted: list[Attempted] = []
+        self._ended: list[Burst] = []
 
-    def deliver_next(self) -> str | None:
-        """Attempt the delivery that is due the longest; its id, or ``None`` if nothing is due."""
+    def deliver(self) -> None:
+        """Send until nothing is due and nothing is under way. If that happens already, it hears of this ring."""
+        self._is_rung.set()
+        self._news.put(None)
+        while self._is_rung.is_set() and self._driving.acquire(blocking=False):
+            try:
+                self._drive()
+            finally:
+                self._driving.release()
+
+    def stop(self) -> None:
+        """Take no more turns; ``deliver`` returns when what is under way has ended and is recorded."""
+        self._is_stopping.set()
+        self._news.put(None)
+
+    def _drive(self) -> None:
+        while True:
+            self._is_rung.clear()
+            # Forgotten before they are recorded: one that never can be must not break off every turn that follows.
+            taken = self._attempted, self._ended
+            self._attempted, self._ended = [], []
+            try:
+                has_begun = self._turn(*taken)
+            except (SQLAlchemyError, OSError) as error:
+                if not is_transient(error):
+                    raise
+                self._attempted, self._ended = taken
+                _log.warning("deliver.database_away", error=type(error).__name__)
+                self._is_stopping.wait(_AFTER_TROUBLE_S)
+                continue
+            if not has_begun and self._is_idle():
+                return
+            self._gather()
+
+    def _is_idle(self) -> bool:
+        return self._lanes.are_empty and self._news.empty() and not (self._attempted or self._ended)
+
+    def _turn(self, attempted: list[Attempted], ended: list[Burst]) -> bool:
+        """Records what ended, and begins what is due as far as there is room. Says whether anything began."""
+        room = 0 if self._is_stopping.is_set() else self._lanes.room() // LANES_OF_ONE
         with self._engine.begin() as connection:
-            due = _lease(connection)
-            reach("deliver.before_lease")
-        if due is None:
-            return None
-        reach("deliver.after_lease")
-        started_at = self._clock()
-        outcome = self._attempt(due, started_at)
-        reach("deliver.after_send")
-        with self._engine.begin() as connection:
-            self._record(connection, due, started_at, outcome)
-            reach("deliver.before_record")
-        reach("deliver.after_record")
-        return due.delivery_id
+            task_ids = self._recording.save(connection, attempted, ended)
+            if attempted:
+                reach("deliver.before_record")
+            bursts = _lease(connection, room) if room else []
+            if bursts:
+                reach("deliver.before_lease")
+        if attempted:
+            reach("deliver.after_record")
+        if bursts:
+            reach("deliver.after_lease")
+        for burst in bursts:
+            self._lanes.open(burst)
+        self._report(attempted)
+        if task_ids:
+            self._told(task_ids)
+        return bool(bursts)
 
-    def is_anything_due(self) -> bool:
-        with self._engine.begin() as connection:
-            return connection.execute(outbox.any_due()).first() is not None
+    def _gather(self) -> None:
+        """Waits for news, and takes all there is. Looks again by itself when calls may have become slow ones."""
+        with contextlib.suppress(queue.Empty):
+            news = self._news.get(timeout=_LOOK_AGAIN_S)
+            until = time.monotonic() + _GATHER_S
+            while self._keep(news) and not self._lanes.are_empty:
+                news = self._news.get(timeout=max(0.0, until - time.monotonic()))
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._keep(self._news.get_nowait())
 
-    def _attempt(self, due: DueDelivery, started_at: datetime) -> Outcome:
-        try:
-            return self._send_to_slack(due) if due.destination == "slack" else self._call_back(due, started_at)
-        except Unreadable as unreadable:
-            return _impossible(str(unreadable))
+    def _keep(self, news: list[Attempted] | Burst | None) -> bool:
+        """Whether more of it may be waited for: a ring may not wait."""
+        if isinstance(news, Burst):
+            self._ended.append(news)
+        elif news is not None:
+            self._attempted.extend(news)
+        return news is not None
 
-    def _call_back(self, due: DueDelivery, started_at: datetime) -> Outcome:
-        if due.webhook_url is None or due.submitted_by is None or due.task_id is None:
-            return _impossible("the task and its Webhook-Url are gone")
-        message = Message(
-            url=open_text(self._keyring, Binding("task", due.task_id), due.webhook_url, "webhook_url"),
-            secrets=[self._signing_secret(due.submitted_by)],
-            event_id=due.event_id,
-            event_type=due.type,
-            occurred_at=due.occurred_at,
-            data=due.data,
-        )
-        return webhook_sender.send(message, started_at, self._connector)
-
-    def _send_to_slack(self, due: DueDelivery) -> Outcome:
-        if self._slack_url is None:
-            return _impossible("POINTSMAN_SLACK_WEBHOOK_URL is not set any more")
-        return slack_sender.send(self._slack_url.reveal(), slack.message(due.type, due.data))
-
-    def _signing_secret(self, user_id: str) -> str:
-        binding = Binding("signing_secret", user_id)
-        with self._engine.begin() as connection:
-            row = connection.execute(outbox.signing_secret_of(user_id)).first()
-            if row is None:
-                sealed = seal_text(self._keyring, binding, new_secret(), "secret")
-                connection.execute(outbox.add_signing_secret(user_id, sealed))
-                row = connection.execute(outbox.signing_secret_of(user_id)).one()
-        return open_text(self._keyring, binding, row.secret, "secret")
-
-    def _record(self, connection: Connection, due: DueDelivery, started_at: datetime, outcome: Outcome) -> None:
-        attempt = Attempt(
-            delivery_id=due.delivery_id,
-            number=due.attempt,
-            attempted_at=started_at,
-            status_code=outcome.status,
-            error=outcome.error,
-            latency_ms=outcome.latency_ms,
-            excerpt=outcome.excerpt,
-        )
-        connection.execute(outbox.log_attempt(), msgspec.structs.asdict(attempt))
-        now = self._clock()
-        again_at = self._again_at(due, outcome, now)
-        if outcome.ok:
-            connection.execute(outbox.finish(due.delivery_id, due.attempt, "succeeded", now))
-        elif again_at is None:
-            connection.execute(outbox.finish(due.delivery_id, due.attempt, "failed", now))
-        else:
-            connection.execute(outbox.retry_at(due.delivery_id, due.attempt, again_at))
-        _log.info(
-            "delivery.attempted",
-            delivery_id=due.delivery_id,
-            destination=due.destination,
-            event_type=due.type,
-            attempt=due.attempt,
-            status_code=outcome.status,
-            ok=outcome.ok,
-            error=outcome.error,
-        )
-
-    def _again_at(self, due: DueDelivery, outcome: Outcome, now: datetime) -> datetime | None:
-        if outcome.ok or outcome.permanent or outcome.gone:
-            return None
-        return schedule.next_attempt(due.attempt, self._waits_s, now, self._jitter(), outcome.retry_after_s)
+    def _report(self, attempted: Sequence[Attempted]) -> None:
+        delivered = sum(one.outcome.ok for one in attempted)
+        if delivered:
+            _log.info("deliveries.succeeded", count=delivered)
+        for one in attempted:
+            if not one.outcome.ok:
+                _log.info(
+                    "delivery.failed",
+                    delivery_id=one.due.delivery_id,
+                    destination=one.due.destination,
+                    event_type=one.due.type,
+                    attempt=one.due.attempt,
+                    status_code=one.outcome.status,
+                    error=one.outcome.error,
+                )
 
 
-def _lease(connection: Connection) -> DueDelivery | None:
-    leased = [row.delivery_id for row in connection.execute(outbox.lease_due(1, LEASE_S))]
-    if not leased:
-        return None
-    return msgspec.convert(fields_of(connection.execute(outbox.to_send(leased)).one()), DueDelivery)
+def _lease(connection: Connection, limit: int) -> list[Burst]:
+    """The next turns, and what each of them sends."""
+    rows = connection.execute(destinations.next_turns(limit))
+    turns = {row.destination_id: msgspec.convert(fields_of(row), Turn) for row in rows}
+    if not turns:
+        return []
+    lease_id = new_id()
+    connection.execute(destinations.begin_turns(list(turns), lease_id, LEASE_S))
+    due: defaultdict[str, list[Leased]] = defaultdict(list)
+    rooms = {destination_id: _room(turn) for destination_id, turn in turns.items()}
+    for row in connection.execute(destinations.take_due(rooms, LEASE_S)):
+        due[row.destination_id].append(msgspec.convert(fields_of(row), Leased))
+    return [Burst(turn, lease_id, due[destination_id]) for destination_id, turn in turns.items() if due[destination_id]]
 
 
-def _impossible(reason: str) -> Outcome:
-    return Outcome(ok=False, status=None, error=reason, excerpt="", latency_ms=0, permanent=True)
+def _room(turn: Turn) -> int:
+    if turn.destination_id.startswith(SLACK):
+        return MAX_DIGEST
+    return 1 if turn.is_suspect else MAX_BURST

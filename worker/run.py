@@ -38,7 +38,7 @@ def _prepare(process: str) -> Checked:
 def _pool(names: list[str], settings: Settings) -> dict[str, Any]:
     """Applying needs processes, which can be killed one by one; delivering waits for others, which threads do well."""
     if names == ["deliver"]:
-        return {"pool_cls": "threads", "concurrency": settings.delivery_threads}
+        return {"pool_cls": "threads", "concurrency": 2}
     return {"pool_cls": "prefork", "concurrency": settings.worker_processes}
 
 

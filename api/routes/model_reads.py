@@ -14,10 +14,10 @@ from api.shapes import ModelGroups, ModelList, ModelName, ModelNames
 from shared.contract import model_groups
 from shared.contract.models import ModelHistory, ModelPage
 from shared.domain.problems import ModelGroupNotFound, ModelNotFound, ModelNotListed, UnusableQuery
-from shared.domain.rights import Principal, authorise
+from shared.domain.rights import Ownership, Principal, authorise, is_allowed
 from shared.encryption.keyring import Keyring
 from shared.store import models
-from shared.store.models import ListFilter
+from shared.store.models import ListFilter, ModelRevision
 
 _Request = Request[Principal, Any, Any]
 _Catalogue = NamedDependency[Catalogue]
@@ -41,13 +41,16 @@ _SORT_HELP = "model_name, created_at or updated_at; costs and status read every 
     tags=["models"],
 )
 async def model_info(
-    request: _Request, catalogue: _Catalogue, litellm_model_id: FromQuery[str | None] = None
+    request: _Request,
+    catalogue: _Catalogue,
+    litellm_model_id: FromQuery[str | None] = None,
+    team_id: Annotated[str | None, QueryParameter(name="teamId")] = None,
 ) -> Response[dict[str, list[Entry]]]:
     """Secrets are removed; everything else is as it was sent. One model is still wrapped in a list, with its `ETag`."""
-    authorise(request.user, "model.read")
+    seen = await catalogue.view_of(request.user, team_id)
     if litellm_model_id is None:
-        return Response({"data": await catalogue.all()})
-    found = await catalogue.one(litellm_model_id)
+        return Response({"data": await seen.all()})
+    found = await seen.one(litellm_model_id)
     if found is None:
         raise ModelNotListed(litellm_model_id)
     entry, etag = found
@@ -79,7 +82,7 @@ async def model_info_page(
     access_group: FromQuery[str | None] = None,
 ) -> ModelPage:
     """Those of the configuration file come last. Reads add no defaults, so `use_stored_params` has none to hide."""
-    authorise(request.user, "model.read")
+    seen = await catalogue.view_of(request.user, team_id)
     if use_stored_params and model_id is None:
         raise UnusableQuery("use_stored_params", "use_stored_params requires modelId")
     size = min(size, MAX_PAGE_SIZE)
@@ -87,12 +90,11 @@ async def model_info_page(
         search=search or None,
         name=model,
         model_id=model_id,
-        team_id=team_id,
         blocked=blocked,
         wildcard_only=wildcard_only,
         access_group=access_group,
     )
-    entries, total = await catalogue.page(
+    entries, total = await seen.page(
         wanted, page=page, size=size, sort_by=sort_by, sort_order=_order(sort_order, is_sorted=sort_by is not None)
     )
     return ModelPage(data=entries, total_count=total, current_page=page, total_pages=-(-total // size), size=size)
@@ -112,9 +114,10 @@ def _order(text: str, *, is_sorted: bool) -> Literal["asc", "desc"]:
     summary="List model groups in OpenAI's shape",
     tags=["models"],
 )
-async def list_names(request: _Request, catalogue: _Catalogue) -> dict[str, Any]:
-    authorise(request.user, "model.read")
-    return {"data": [model_groups.openai_model(name) for name in await catalogue.names()], "object": "list"}
+async def list_names(request: _Request, catalogue: _Catalogue, team_id: FromQuery[str | None] = None) -> dict[str, Any]:
+    """Those that the caller may call."""
+    seen = await catalogue.view_of(request.user, team_id)
+    return {"data": [model_groups.openai_model(name) for name in await seen.names()], "object": "list"}
 
 
 @get(
@@ -126,9 +129,9 @@ async def list_names(request: _Request, catalogue: _Catalogue) -> dict[str, Any]
     tags=["models"],
 )
 async def show_name(request: _Request, name: FromPath[str], catalogue: _Catalogue) -> dict[str, Any]:
-    authorise(request.user, "model.read")
+    seen = await catalogue.view_of(request.user)
     name = name.removeprefix("/")
-    if not await catalogue.has_group(name):
+    if not await seen.has_group(name):
         raise ModelGroupNotFound(name)
     return model_groups.openai_model(name)
 
@@ -145,8 +148,8 @@ async def show_name(request: _Request, name: FromPath[str], catalogue: _Catalogu
 async def model_group_info(
     request: _Request, catalogue: _Catalogue, model_group: FromQuery[str | None] = None
 ) -> dict[str, list[dict[str, Any]]]:
-    authorise(request.user, "model.read")
-    entries = await catalogue.all() if model_group is None else await catalogue.group(model_group)
+    seen = await catalogue.view_of(request.user)
+    entries = await seen.all() if model_group is None else await seen.group(model_group)
     return {"data": model_groups.summed_up(entries)}
 
 
@@ -169,10 +172,22 @@ async def model_history(
 ) -> ModelHistory:
     """Newest first, with what each version changed. Secrets show as keyed fingerprints."""
     authorise(request.user, "model.read")
-    rows = await reads.rows(models.history(model_id, limit=limit + 1, before_revision=before))
-    if not rows and before is None:
+    newest = [models.revision_from_row(row) for row in await reads.rows(models.history(model_id, limit=2))]
+    if not newest or _readable(request.user, newest)[:1] != newest[:1]:
         raise ModelNotFound(model_id)
-    return history_view(keyring, model_id, [models.revision_from_row(row) for row in rows], limit)
+    rows = await reads.rows(models.history(model_id, limit=limit + 1, before_revision=before))
+    revisions = [models.revision_from_row(row) for row in rows]
+    return history_view(keyring, model_id, _readable(request.user, revisions), limit)
+
+
+def _readable(principal: Principal, revisions: list[ModelRevision]) -> list[ModelRevision]:
+    """Those since the model came to be the principal's to see; a deletion counts as what it deleted."""
+    states = [revision.state for revision in revisions]
+    judged = (state or older or {} for state, older in zip(states, [*states[1:], None], strict=True))
+    for position, state in enumerate(judged):
+        if not is_allowed(principal, "model.read", Ownership(team_id=state.get("team_id"))):
+            return revisions[:position]
+    return revisions
 
 
 router = Router(

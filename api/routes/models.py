@@ -52,6 +52,7 @@ _update = change(ModelChange, ModelRow, (*_OF_ONE, "team_not_found", "secret_nee
 async def new_model(request: _Request, submitter: _Submitter) -> Response[Any]:
     """Answers 202 with the task, or 200 with the finished row if the client waits (`Prefer: wait=10`)."""
     body = decode_new_model(await json_body(request))
+    submitter.check_model_targets(request.user, body.litellm_params)
     command = to_command(body, new_id())
     sealed = seal_document(submitter.keyring, Binding("model", command.model_id), command.litellm_params)
     return await submitter.submit(
@@ -147,6 +148,7 @@ async def rollback_model(request: _Request, model_id: FromPath[str], submitter: 
 
 
 async def _submit_update(request: _Request, submitter: Submitter, body: ModelChange, model_id: str) -> Response[Any]:
+    submitter.check_model_targets(request.user, body.litellm_params or {})
     command = to_update(body, model_id, if_match(request.headers.get("if-match")))
     sealed = seal_document(submitter.keyring, Binding("model", model_id), command.set_params)
     command = msgspec.structs.replace(command, set_params=sealed)

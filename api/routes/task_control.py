@@ -13,13 +13,13 @@ from api.openapi import Answer, described, submission
 from api.presentation import refuse
 from api.reads import Reads
 from api.routes.bodies import json_body
-from api.routes.tasks import relation, row_of, view_of
+from api.routes.tasks import ownership, row_of, view_of
 from api.shapes import ModelRow
 from api.submission import Asked, Submitter
 from api.waiting import Waiting
 from shared.contract.tasks import TaskFilter, TasksCancelled, TasksRetried, TaskView, decode_filter
 from shared.domain.problems import Refusal, TaskNotFailed
-from shared.domain.rights import Principal, authorise, is_allowed
+from shared.domain.rights import Principal, authorise, scope
 from shared.encryption.keyring import Keyring
 from shared.encryption.sealing import Binding, UnreadableField, open_text
 from shared.messaging.rings import Bell
@@ -58,7 +58,7 @@ async def cancel_task(
     Waits a moment for it to be so; `cancel_requested_at` says that it was asked for.
     """
     row = await row_of(reads, request.user, task_id)
-    authorise(request.user, "task.cancel", relation(request.user, row))
+    authorise(request.user, "task.cancel", ownership(row))
     wait_s = preference(request.headers.get("prefer"), CANCEL_WAIT_S).wait_s
     with waiting.watch(row.task_id) as watch:
         requested = await reads.write(tasks.request_cancel(now()), task_ids=[row.task_id])
@@ -103,7 +103,7 @@ async def retry_task(request: _Request, task_id: FromPath[str], reads: _Reads, s
     Asking again gives the same new task; if that failed too, it is the one to be tried again.
     """
     row = await row_of(reads, request.user, task_id)
-    authorise(request.user, "task.retry", relation(request.user, row))
+    authorise(request.user, "task.retry", ownership(row))
     return await submitter.submit(request, await _asked_again(reads, submitter, row.task_id))
 
 
@@ -137,8 +137,7 @@ async def _matching(
 ) -> tuple[list[str], bool]:
     given = decode_filter(await json_body(request)).given()
     submitted_by = given.pop("submitted_by", None)
-    if not is_allowed(request.user, right, "other"):
-        authorise(request.user, right, "own")
+    if not scope(request.user, right).is_all:
         submitted_by = request.user.user_id
     found = await reads.rows(select(limit=MAX_BULK + 1, submitted_by=submitted_by, **given))
     return [row.task_id for row in found[:MAX_BULK]], len(found) > MAX_BULK

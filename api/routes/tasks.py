@@ -19,7 +19,7 @@ from api.submission import RETRY_AFTER_S
 from api.waiting import Waiting
 from shared.contract.tasks import TaskPage, TaskView
 from shared.domain.problems import InvalidQuery, TaskNotFound, TooManyWaiters
-from shared.domain.rights import Principal, Relation, is_allowed
+from shared.domain.rights import Ownership, Principal, is_allowed, scope
 from shared.encryption.keyring import Keyring
 from shared.store import outbox, tasks
 from shared.store.rows import AnyRow
@@ -101,7 +101,7 @@ async def list_tasks(
     cursor: FromQuery[str | None] = None,
 ) -> TaskPage:
     filters = {"status": status, "operation": operation, "object_type": object_type, "object_id": object_id}
-    mine_only = not is_allowed(request.user, "task.read", "other")
+    mine_only = not scope(request.user, "task.read").is_all
     rows = await reads.rows(
         tasks.page(
             limit=limit + 1,
@@ -169,13 +169,13 @@ async def _moves(
 async def row_of(reads: Reads, principal: Principal, task_id: str) -> AnyRow:
     """Raises TaskNotFound, also where the task is somebody else's."""
     row = await reads.row(tasks.by_ids(), task_ids=[task_id]) if _UUID.fullmatch(task_id) else None
-    if row is None or not is_allowed(principal, "task.read", relation(principal, row)):
+    if row is None or not is_allowed(principal, "task.read", ownership(row)):
         raise TaskNotFound
     return row
 
 
-def relation(principal: Principal, row: AnyRow) -> Relation:
-    return "own" if row.submitted_by == principal.user_id else "other"
+def ownership(row: AnyRow) -> Ownership:
+    return Ownership(user_id=row.submitted_by)
 
 
 async def view_of(reads: Reads, keyring: Keyring, row: AnyRow) -> TaskView:

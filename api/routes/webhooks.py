@@ -1,50 +1,224 @@
-"""``/webhooks``: how callbacks are signed."""
+"""``/webhooks``: registering endpoints, and what may be done with them."""
 
+from datetime import datetime
 from typing import Any
 
-from litestar import Request, Router, get
+import msgspec
+from litestar import Request, Response, Router, delete, patch, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 
-from api.openapi import Answer, described
-from api.presentation import refuse
-from api.reads import Reads
-from api.shapes import SigningSecret
+from api.headers import if_match
+from api.lookups import Judge
+from api.openapi import change, submission
+from api.routes.bodies import json_body
+from api.shapes import WebhookDeleted, WebhookReplayed, WebhookRow
+from api.shown_once import shown_once
+from api.submission import Asked, Submitter
+from shared.contract.webhooks import (
+    NewWebhook,
+    ReplayRequest,
+    WebhookChange,
+    decode_new_webhook,
+    decode_no_body,
+    decode_replay,
+    decode_webhook_change,
+)
 from shared.domain.rights import Principal, authorise
+from shared.domain.webhooks import (
+    OBJECT_TYPE,
+    CreateWebhook,
+    DeleteWebhook,
+    DisableWebhook,
+    EnableWebhook,
+    ReplayWebhook,
+    RotateSecret,
+    SendTest,
+    UpdateWebhook,
+)
 from shared.encryption.keyring import Keyring
-from shared.encryption.sealing import Binding, UnreadableField, open_text, seal_text
+from shared.encryption.sealing import Binding, seal_text
+from shared.operations import Command
 from shared.outbox.webhook import new_secret
-from shared.store import outbox
+from shared.runtime.clock import new_id
 
 _Request = Request[Principal, Any, Any]
+_Submitter = NamedDependency[Submitter]
+_TAGS = ["webhooks"]
+_OF_ONE = ("webhook_not_found",)
+_on_one = change(None, WebhookRow, _OF_ONE)
 
 
-@get(
-    "/webhooks/secret",
-    operation_class=described(
-        {200: Answer(shape=SigningSecret, text="The caller's own secret.")}, problems=("not_permitted",)
-    ),
-    summary="Show the secret that signs your callbacks",
-    tags=["webhooks"],
+@post(
+    "/webhooks",
+    status_code=202,
+    operation_class=submission(NewWebhook, WebhookRow, ()),
+    summary="Register an endpoint",
+    tags=_TAGS,
 )
-async def show_secret(
-    request: _Request, reads: NamedDependency[Reads], keyring: NamedDependency[Keyring]
-) -> dict[str, str]:
-    """A Standard Webhooks secret, made once for each user. Verify `webhook-signature` with it."""
-    authorise(request.user, "webhook_secret.read", "own")
-    return {"secret": await _secret(request.user.user_id, reads, keyring)}
+async def new_webhook(request: _Request, submitter: _Submitter, judge: NamedDependency[Judge]) -> Response[Any]:
+    """The answer, whether 200 or 202, holds the endpoint's `secret`: it is shown this once and never again."""
+    authorise(request.user, "webhook.create")
+    body = decode_new_webhook(await json_body(request))
+    await judge.check(body.url, "url")
+    webhook_id, secret = new_id(), new_secret()
+    command = CreateWebhook(
+        webhook_id=webhook_id,
+        url=_sealed(submitter.keyring, webhook_id, body.url, "url"),
+        event_types=body.event_types,
+        team_id=body.team_id,
+        description=body.description,
+        enabled=body.enabled,
+        secret=_sealed(submitter.keyring, webhook_id, secret, "secret"),
+    )
+    asked = Asked(operation="webhook.create", command=command, body=body, names_object=False)
+    return shown_once(await submitter.submit(request, asked), secret=secret)
 
 
-async def _secret(user_id: str, reads: Reads, keyring: Keyring) -> str:
-    """Made when it is first asked for; of several that ask at the same time, the first one's stays."""
-    binding = Binding("signing_secret", user_id)
-    row = await reads.row(outbox.signing_secret_of(user_id))
-    if row is None:
-        await reads.write(outbox.add_signing_secret(user_id, seal_text(keyring, binding, new_secret(), "secret")))
-        return await _secret(user_id, reads, keyring)
-    try:
-        return open_text(keyring, binding, row.secret, "secret")
-    except UnreadableField as unreadable:
-        refuse(unreadable)
+@patch(
+    "/webhooks/{webhook_id:str}",
+    status_code=202,
+    operation_class=change(WebhookChange, WebhookRow, _OF_ONE),
+    summary="Change an endpoint",
+    tags=_TAGS,
+)
+async def patch_webhook(
+    request: _Request, webhook_id: FromPath[str], submitter: _Submitter, judge: NamedDependency[Judge]
+) -> Response[Any]:
+    """Changes what is named, and nothing else. The team and the secret stay."""
+    authorise(request.user, "webhook.update")
+    body = decode_webhook_change(await json_body(request))
+    url: str | None = None
+    if not isinstance(body.url, msgspec.UnsetType):
+        await judge.check(body.url, "url")
+        url = _sealed(submitter.keyring, webhook_id, body.url, "url")
+    command = UpdateWebhook(
+        webhook_id=webhook_id,
+        url=url,
+        event_types=None if isinstance(body.event_types, msgspec.UnsetType) else body.event_types,
+        description=None if isinstance(body.description, msgspec.UnsetType) else body.description,
+        if_match=_if_match(request),
+    )
+    asked = Asked(
+        operation="webhook.update", command=command, body=(webhook_id, body, command.if_match), names_object=True
+    )
+    return await submitter.submit(request, asked)
 
 
-router = Router("/", route_handlers=[show_secret])
+@delete(
+    "/webhooks/{webhook_id:str}",
+    status_code=202,
+    operation_class=change(None, WebhookDeleted, _OF_ONE),
+    summary="Remove an endpoint",
+    tags=_TAGS,
+)
+async def delete_webhook(request: _Request, webhook_id: FromPath[str], submitter: _Submitter) -> Response[Any]:
+    """What still waits for it ends as failed."""
+    command = DeleteWebhook(webhook_id=webhook_id, if_match=_if_match(request))
+    return await _submit(request, submitter, "webhook.delete", command)
+
+
+@post(
+    "/webhooks/{webhook_id:str}/rotate",
+    status_code=202,
+    operation_class=_on_one,
+    summary="Replace an endpoint's secret",
+    tags=_TAGS,
+)
+async def rotate_webhook(request: _Request, webhook_id: FromPath[str], submitter: _Submitter) -> Response[Any]:
+    """The answer holds the new `secret`, this once. For 24 hours every call is signed with both."""
+    decode_no_body(await json_body(request))
+    secret = new_secret()
+    sealed = _sealed(submitter.keyring, webhook_id, secret, "secret")
+    command = RotateSecret(webhook_id=webhook_id, secret=sealed, if_match=_if_match(request))
+    asked = Asked(
+        operation="webhook.rotate_secret", command=command, body=(webhook_id, command.if_match), names_object=True
+    )
+    return shown_once(await submitter.submit(request, asked), secret=secret)
+
+
+@post(
+    "/webhooks/{webhook_id:str}/enable",
+    status_code=202,
+    operation_class=_on_one,
+    summary="Switch an endpoint on",
+    tags=_TAGS,
+)
+async def enable_webhook(request: _Request, webhook_id: FromPath[str], submitter: _Submitter) -> Response[Any]:
+    """What it missed meanwhile comes with `POST /webhooks/{webhook_id}/replay`."""
+    decode_no_body(await json_body(request))
+    command = EnableWebhook(webhook_id=webhook_id, if_match=_if_match(request))
+    return await _submit(request, submitter, "webhook.enable", command)
+
+
+@post(
+    "/webhooks/{webhook_id:str}/disable",
+    status_code=202,
+    operation_class=_on_one,
+    summary="Switch an endpoint off",
+    tags=_TAGS,
+)
+async def disable_webhook(request: _Request, webhook_id: FromPath[str], submitter: _Submitter) -> Response[Any]:
+    """Nothing is sent, not even what waits already; all of it is kept as failed, for a replay."""
+    decode_no_body(await json_body(request))
+    command = DisableWebhook(webhook_id=webhook_id, if_match=_if_match(request))
+    return await _submit(request, submitter, "webhook.disable", command)
+
+
+@post(
+    "/webhooks/{webhook_id:str}/test",
+    status_code=202,
+    operation_class=_on_one,
+    summary="Send a test event",
+    tags=_TAGS,
+)
+async def test_webhook(request: _Request, webhook_id: FromPath[str], submitter: _Submitter) -> Response[Any]:
+    """`webhook.test` comes to this endpoint alone, also while it is disabled."""
+    decode_no_body(await json_body(request))
+    command = SendTest(webhook_id=webhook_id, if_match=_if_match(request))
+    return await _submit(request, submitter, "webhook.test", command)
+
+
+@post(
+    "/webhooks/{webhook_id:str}/replay",
+    status_code=202,
+    operation_class=change(ReplayRequest, WebhookReplayed, _OF_ONE),
+    summary="Send deliveries again",
+    tags=_TAGS,
+)
+async def replay_webhook(request: _Request, webhook_id: FromPath[str], submitter: _Submitter) -> Response[Any]:
+    """One delivery, or all that failed since a time: the same `webhook-id`, a fresh timestamp and schedule."""
+    body = decode_replay(await json_body(request))
+    since: datetime | None = body.since
+    command = ReplayWebhook(
+        webhook_id=webhook_id, delivery_id=body.delivery_id, since=since, if_match=_if_match(request)
+    )
+    return await _submit(request, submitter, "webhook.replay", command)
+
+
+async def _submit(request: _Request, submitter: Submitter, operation: str, command: Command) -> Response[Any]:
+    """For commands that hold nothing to be sealed."""
+    return await submitter.submit(request, Asked(operation=operation, command=command, body=command, names_object=True))
+
+
+def _if_match(request: _Request) -> str | None:
+    return if_match(request.headers.get("if-match"))
+
+
+def _sealed(keyring: Keyring, webhook_id: str, text: str, path: str) -> str:
+    return seal_text(keyring, Binding(OBJECT_TYPE, webhook_id), text, path)
+
+
+router = Router(
+    "/",
+    route_handlers=[
+        new_webhook,
+        patch_webhook,
+        delete_webhook,
+        rotate_webhook,
+        enable_webhook,
+        disable_webhook,
+        test_webhook,
+        replay_webhook,
+    ],
+)

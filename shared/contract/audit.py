@@ -4,7 +4,13 @@ from typing import Any
 
 import msgspec
 
-_TABLES = {"model": "LiteLLM_ProxyModelTable", "credential": "LiteLLM_CredentialsTable"}
+_TABLES = {
+    "model": "LiteLLM_ProxyModelTable",
+    "credential": "LiteLLM_CredentialsTable",
+    "team": "LiteLLM_TeamTable",
+    "user": "LiteLLM_UserTable",
+    "key": "LiteLLM_VerificationToken",
+}
 OBJECT_TYPES = {table: object_type for object_type, table in _TABLES.items()}
 
 

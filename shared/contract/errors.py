@@ -35,6 +35,9 @@ CATALOGUE: dict[str, ErrorKind] = {
     "not_authenticated": ErrorKind(
         401, "auth_error", "No valid key was given", "Send a key as `Authorization: Bearer sk-…` or `x-api-key: sk-…`."
     ),
+    "unknown_key": ErrorKind(401, "token_not_found_in_db", "There is no such key", "Check the key for typing errors."),
+    "key_expired": ErrorKind(401, "expired_key", "The key has expired", "Have it regenerated, or a new one made."),
+    "key_blocked": ErrorKind(401, "auth_error", "The key is blocked", "Ask an admin to unblock it."),
     "not_permitted": ErrorKind(403, "auth_error", "The key may not do this", "Use a key whose role allows it."),
     "model_exists": ErrorKind(
         409, "invalid_request_error", "The model exists already", "Update it, or choose another `model_info.id`."
@@ -64,8 +67,27 @@ CATALOGUE: dict[str, ErrorKind] = {
     "precondition_failed": ErrorKind(
         412, "invalid_request_error", "The object has changed", "Read it again and use its new `ETag`."
     ),
-    "team_not_found": ErrorKind(
+    "unknown_team": ErrorKind(
         400, "invalid_request_error", "There is no such team", "Create the team first, or leave `team_id` out."
+    ),
+    "team_not_found": ErrorKind(404, "not_found_error", "There is no such team", "Check the id."),
+    "team_exists": ErrorKind(
+        409, "invalid_request_error", "The team exists already", "Change it instead, or choose another id."
+    ),
+    "already_member": ErrorKind(
+        400, "team_member_already_in_team", "The members are in the team already", "Nothing is left to do."
+    ),
+    "member_not_found": ErrorKind(
+        404, "not_found_error", "There is no such member", "Check the user id, or the e-mail address."
+    ),
+    "team_models_off": ErrorKind(
+        403,
+        "auth_error",
+        "Models of teams are switched off",
+        "Set `POINTSMAN_TEAM_MODELS=true`, or leave `team_id` out.",
+    ),
+    "admin_only": ErrorKind(
+        403, "auth_error", "This is for proxy admins", "Leave the field out, or ask a proxy admin."
     ),
     "unknown_credential": ErrorKind(
         400, "invalid_request_error", "There is no such credential", "Create it first with `POST /credentials`."
@@ -76,6 +98,24 @@ CATALOGUE: dict[str, ErrorKind] = {
     ),
     "credential_in_use": ErrorKind(
         409, "invalid_request_error", "The credential is in use", "Give the named models other credentials first."
+    ),
+    "key_not_found": ErrorKind(404, "not_found_error", "There is no such key", "Check the key, its hash or its alias."),
+    "key_exists": ErrorKind(
+        409, "invalid_request_error", "The key exists already", "Leave `key` out, and one is drawn."
+    ),
+    "key_alias_taken": ErrorKind(409, "bad_request_error", "Another key has this alias", "Choose another `key_alias`."),
+    "user_not_found": ErrorKind(404, "not_found_error", "There is no such user", "Check the id."),
+    "user_exists": ErrorKind(
+        409, "invalid_request_error", "The user exists already", "Update it, or choose another `user_id`."
+    ),
+    "user_email_taken": ErrorKind(
+        409, "invalid_request_error", "Another user has this e-mail address", "Update that user instead."
+    ),
+    "beyond_own_rights": ErrorKind(
+        403,
+        "auth_error",
+        "A key cannot be given more than the one in use has",
+        "Ask for less, or use a key that may do as much.",
     ),
     "task_not_found": ErrorKind(
         404, "not_found_error", "There is no such task", "Check the id; tasks of others are not shown."
@@ -119,6 +159,21 @@ CATALOGUE: dict[str, ErrorKind] = {
         "invalid_request_error",
         "The webhook URL is refused",
         "Use a public http(s) URL; an operator can allow networks with `POINTSMAN_WEBHOOK_ALLOW`.",
+    ),
+    "destination_refused": ErrorKind(
+        422,
+        "invalid_request_error",
+        "The destination is refused",
+        "Use a public http(s) URL; an admin may name others.",
+    ),
+    "webhook_not_found": ErrorKind(
+        404, "not_found_error", "There is no such webhook endpoint", "`GET /webhooks` lists those that there are."
+    ),
+    "delivery_not_found": ErrorKind(
+        404,
+        "not_found_error",
+        "There is no such delivery",
+        "`GET /webhooks/{id}/deliveries` lists those that are kept.",
     ),
     "body_too_large": ErrorKind(
         413, "invalid_request_error", "The body is too large", "The limit is `POINTSMAN_MAX_BODY_BYTES`."

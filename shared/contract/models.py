@@ -7,7 +7,14 @@ import msgspec
 from msgspec import Meta
 
 from shared.contract.decoding import decode, may_be_unstorable, unstorable
-from shared.contract.parameters import check_provider_model, checked_info, checked_params, masked_values, typed
+from shared.contract.parameters import (
+    check_provider_model,
+    checked_info,
+    checked_params,
+    for_admins,
+    masked_values,
+    typed,
+)
 from shared.domain.models import CREDENTIAL_PARAM, CreateModel, UpdateModel
 from shared.domain.problems import FieldError, InvalidRequest
 
@@ -15,7 +22,16 @@ Name = Annotated[str, Meta(min_length=1, max_length=500)]
 Document = dict[str, Any]
 
 # What the server says of a model; a client that sends it back does not change it.
-_SERVER_OWNED = ("id", "db_model", "created_at", "created_by", "updated_at", "updated_by", "blocked")
+_SERVER_OWNED = (
+    "id",
+    "db_model",
+    "created_at",
+    "created_by",
+    "updated_at",
+    "updated_by",
+    "blocked",
+    "team_public_model_name",
+)
 
 
 class NewModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +91,7 @@ def to_command(request: NewModel, new_id: str) -> CreateModel:
         team_id=team_id,
         credential_name=request.litellm_params.get(CREDENTIAL_PARAM),
         blocked=bool(request.blocked),
+        admin_only=for_admins(request.litellm_params),
     )
 
 
@@ -167,6 +184,7 @@ def to_update(request: ModelChange, model_id: str, if_match: str | None) -> Upda
         team_id=info.get("team_id"),
         credential_name=params.get(CREDENTIAL_PARAM),
         blocked=request.blocked,
+        admin_only=for_admins(params),
         if_match=if_match,
     )
 
@@ -237,9 +255,9 @@ def row(document: Mapping[str, Any]) -> Document:
     """The stored row, as a write answers it. The document is opened and free of secrets."""
     return {
         "model_id": document["model_id"],
-        "model_name": document["model_name"],
+        "model_name": shown_name(document),
         "litellm_params": document["litellm_params"],
-        "model_info": {**document["model_info"], "id": document["model_id"], "db_model": True},
+        "model_info": {**document["model_info"], "id": document["model_id"], "db_model": True, **_team(document)},
         "blocked": document["blocked"],
         "version": document["version"],
         "created_at": document["created_at"],
@@ -252,13 +270,14 @@ def row(document: Mapping[str, Any]) -> Document:
 def entry(document: Mapping[str, Any]) -> Document:
     """The model as a read shows it. The document is opened and free of secrets."""
     return {
-        "model_name": document["public_name"] or document["model_name"],
+        "model_name": shown_name(document),
         "litellm_params": document["litellm_params"],
         "model_info": {
             **prices(document["litellm_params"]),
             **document["model_info"],
             "id": document["model_id"],
             "db_model": True,
+            **_team(document),
             "blocked": document["blocked"],
             "created_at": document["created_at"],
             "created_by": document["created_by"],
@@ -266,6 +285,17 @@ def entry(document: Mapping[str, Any]) -> Document:
             "updated_by": document["updated_by"],
         },
     }
+
+
+def shown_name(document: Mapping[str, Any]) -> str:
+    """What people call the model: a team's one by its name within the team."""
+    return document.get("public_name") or document["model_name"]
+
+
+def _team(document: Mapping[str, Any]) -> Document:
+    if document.get("team_id") is None:
+        return {}
+    return {"team_id": document["team_id"], "team_public_model_name": document["public_name"]}
 
 
 def prices(params: Mapping[str, Any]) -> Document:

@@ -19,6 +19,9 @@ _SWITCHES = frozenset(
 # LiteLLM lets these hold a number or a text that it interprets itself.
 _NUMBER_OR_TEXT = frozenset(("timeout", "stream_timeout"))
 _TIERS = ("free", "paid")
+# What reaches for secrets, or identities, of the gateway itself.
+_REFERENCES = ("os.environ/", "oidc/")
+_FOR_ADMINS = frozenset(("aws_session_tags",))
 # Forms in which a secret is shown: LiteLLM's stars, this product's fingerprints (alone, or behind what is shown of a
 # URL or a long text) and sealed texts.
 _MASKED = re.compile(
@@ -37,6 +40,24 @@ def masked_values(value: Any, at: str = "litellm_params") -> Iterator[FieldError
     elif isinstance(value, list):
         for position, item in enumerate(cast("list[Any]", value)):
             yield from masked_values(item, f"{at}[{position}]")
+
+
+def for_admins(params: Document) -> tuple[str, ...]:
+    """The parameters that only proxy admins may set, by their paths, in order."""
+    named = {f"litellm_params.{name}" for name, value in params.items() if name in _FOR_ADMINS and value is not None}
+    return tuple(sorted({*named, *_references(params, "litellm_params")}))
+
+
+def _references(value: Any, at: str) -> Iterator[str]:
+    if isinstance(value, str):
+        if value.startswith(_REFERENCES):
+            yield at
+    elif isinstance(value, dict):
+        for name, item in cast("Document", value).items():
+            yield from _references(item, f"{at}.{name}")
+    elif isinstance(value, list):
+        for position, item in enumerate(cast("list[Any]", value)):
+            yield from _references(item, f"{at}[{position}]")
 
 
 def check_provider_model(params: Document, errors: list[FieldError]) -> None:
@@ -94,8 +115,8 @@ def checked_info(info: Document, errors: list[FieldError]) -> Document:
         errors.append(FieldError("model_info.id", "must be a text of at most 255 characters"))
     if info.get("team_id") in ("", None):
         info.pop("team_id", None)
-    elif not isinstance(info["team_id"], str):
-        errors.append(FieldError("model_info.team_id", "must be a text"))
+    elif not isinstance(info["team_id"], str) or len(info["team_id"]) > 255:
+        errors.append(FieldError("model_info.team_id", "must be a text of at most 255 characters"))
     if info.get("tier") is not None and info["tier"] not in _TIERS:
         errors.append(FieldError("model_info.tier", "must be free or paid"))
     return info

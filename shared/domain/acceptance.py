@@ -6,7 +6,7 @@ import msgspec
 
 from shared.domain.decision import ObjectRef
 from shared.domain.problems import IdempotencyKeyReused
-from shared.domain.tasks import Line, Lines, OpenTask
+from shared.domain.tasks import ABSENT, Line, Lines, OpenTask
 
 Key = tuple[str, str]
 """A principal's user id and its idempotency key."""
@@ -43,7 +43,7 @@ class Known:
         earlier = self._repeated(submission)
         if earlier is not None:
             return earlier
-        lines = {ref: self._lines.get(ref, Line(is_stored=False)) for ref in (submission.ref, *submission.needs)}
+        lines = {ref: self._lines.get(ref, ABSENT) for ref in (submission.ref, *submission.needs)}
         submission.check(lines)
         self._remember(submission, lines[submission.ref])
         return submission.task.task_id
@@ -54,7 +54,7 @@ class Known:
             if not submission.is_same(digest):
                 raise IdempotencyKeyReused
             return task_id
-        line = self._lines.get(submission.ref, Line(is_stored=False))
+        line = self._lines.get(submission.ref, ABSENT)
         last = line.waiting[-1] if line.waiting else line.created_by
         if last is None or not last.operation.endswith(".create") or last.submitted_by != submission.task.submitted_by:
             return None

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from shared.domain.decision import Change, Context, Decision, Document, Event, Installation, ObjectRef, State
+from shared.domain.decision import Change, Context, Decision, Document, Event, ObjectRef, State
 from shared.domain.problems import CredentialExists, CredentialInUse, CredentialNotFound
 from shared.domain.tasks import Lines
 
@@ -69,13 +69,13 @@ def touched(command: CreateCredential | ChangeOfOne) -> tuple[ObjectRef, ...]:
     return (ref(command.credential_name), *read)
 
 
-def check_create(command: CreateCredential, lines: Lines, _installation: Installation) -> None:
+def check_create(command: CreateCredential, lines: Lines, _context: Context) -> None:
     """Raises CredentialExists."""
     if lines[ref(command.credential_name)].will_exist():
         raise CredentialExists(command.credential_name)
 
 
-def check_change(command: ChangeOfOne, lines: Lines, _installation: Installation) -> None:
+def check_change(command: ChangeOfOne, lines: Lines, _context: Context) -> None:
     """Raises CredentialNotFound."""
     if not lines[ref(command.credential_name)].will_exist():
         raise CredentialNotFound(command.credential_name)

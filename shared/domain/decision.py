@@ -1,6 +1,6 @@
 """The values that all decisions share."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +21,12 @@ class ObjectRef(msgspec.Struct, frozen=True, order=True):
     def line(self) -> str:
         """The name of the object's line of tasks."""
         return f"{self.object_type}/{self.object_id}"
+
+
+def version_tag(fields: Mapping[str, Any]) -> str:
+    """A strong entity tag (RFC 9110): changes with every change, also when an object is deleted and made anew."""
+    updated_at = msgspec.convert(fields["updated_at"], datetime)
+    return f'"{fields["version"]}-{int(updated_at.timestamp() * 1_000_000):x}"'
 
 
 State = Mapping[ObjectRef, Any]
@@ -60,12 +66,24 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """What others are told. ``data`` is thin and holds no secret, sealed or not."""
+    """What others are told. ``data`` is thin and holds no secret, sealed or not.
+
+    ``only_to`` names the one webhook endpoint that is told, whatever it listens to.
+    """
 
     type: str
     object_type: str
     object_id: str
     data: Document
+    only_to: str | None = None
+
+
+class Replay(msgspec.Struct, frozen=True, kw_only=True):
+    """Deliveries of one endpoint that are to be sent again: one of them, or those that failed since a time."""
+
+    webhook_id: str
+    delivery_id: str | None = None
+    since: datetime | None = None
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,8 +97,20 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     changes: tuple[Change, ...]
     events: tuple[Event, ...]
     result: Document
+    replays: tuple[Replay, ...] = ()
 
     @property
     def is_change(self) -> bool:
         """False for what was so already: nothing is written and nobody is told."""
         return bool(self.objects)
+
+
+def together(decisions: Iterable[Decision], result: Document) -> Decision:
+    """Several meanings of one command, each decided on the state that the one before left."""
+    decisions = list(decisions)
+    return Decision(
+        objects={ref: state for one in decisions for ref, state in one.objects.items()},
+        changes=tuple(change for one in decisions for change in one.changes),
+        events=tuple(event for one in decisions for event in one.events),
+        result=result,
+    )

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from shared.domain.decision import Change, Context, Decision, Document, Event, Installation, ObjectRef, State
+from shared.domain.decision import Change, Context, Decision, Document, Event, ObjectRef, State
 from shared.domain.tasks import Lines
 
 OBJECT_TYPE = "encryption"
@@ -20,7 +20,7 @@ def touched(_command: RotateKeys) -> tuple[ObjectRef, ...]:
     return (ObjectRef(OBJECT_TYPE, OBJECT_ID),)
 
 
-def check(_command: RotateKeys, _lines: Lines, _installation: Installation) -> None:
+def check(_command: RotateKeys, _lines: Lines, _context: Context) -> None:
     """A second one waits for the first, and then finds nothing to do."""
 
 

@@ -6,33 +6,50 @@ from typing import Any
 
 import msgspec
 
-from shared.domain import credentials
-from shared.domain.decision import Change, Context, Decision, Document, Event, Installation, ObjectRef, State
+from shared.domain import credentials, team_models
+from shared.domain.decision import (
+    Change,
+    Context,
+    Decision,
+    Document,
+    Event,
+    Installation,
+    ObjectRef,
+    State,
+    version_tag,
+)
 from shared.domain.destinations import first_destination, holds_secret
 from shared.domain.problems import (
+    AdminOnly,
+    FieldError,
+    InvalidRequest,
     ModelExists,
     ModelInConfig,
     ModelNotFound,
     ModelStorageOff,
     PreconditionFailed,
     SecretNeeded,
-    TeamNotFound,
     UnknownCredential,
+    UnknownTeam,
     VersionNotFound,
 )
+from shared.domain.rights import Ownership
 from shared.domain.tasks import Lines
 
 OBJECT_TYPE = "model"
 REVISION_TYPE = "model_revision"
 
-# Restored by a rollback; ids, team, version and times stay what they are.
-_RESTORED = ("model_name", "public_name", "litellm_params", "model_info", "credential_name", "blocked")
+# Restored by a rollback, as is the name that people know; ids, team, version and times stay what they are.
+_RESTORED = ("litellm_params", "model_info", "credential_name", "blocked")
 
 CREDENTIAL_PARAM = "litellm_credential_name"
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """One deployment. Every string under ``litellm_params`` is sealed; ``version`` counts its changes from 1."""
+    """One deployment. Every string under ``litellm_params`` is sealed; ``version`` counts its changes from 1.
+
+    A team's model is known to the team by its ``public_name``; its ``model_name`` is internal.
+    """
 
     model_id: str
     model_name: str
@@ -48,6 +65,10 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime
     updated_by: str
 
+    @property
+    def shown_name(self) -> str:
+        return self.public_name or self.model_name
+
 
 class CreateModel(msgspec.Struct, frozen=True, kw_only=True, tag="model.create", tag_field="operation"):
     """Add one deployment. Its id was drawn, or taken from the request, when it was accepted."""
@@ -60,6 +81,8 @@ class CreateModel(msgspec.Struct, frozen=True, kw_only=True, tag="model.create",
     team_id: str | None = None
     credential_name: str | None = None
     blocked: bool = False
+    admin_only: tuple[str, ...] = ()
+    """Fields that only a proxy admin may set; what they say is sealed."""
 
 
 class UpdateModel(msgspec.Struct, frozen=True, kw_only=True, tag="model.update", tag_field="operation"):
@@ -76,6 +99,8 @@ class UpdateModel(msgspec.Struct, frozen=True, kw_only=True, tag="model.update",
     credential_name: str | None = None
     """``litellm_params.litellm_credential_name`` in clear, if the update sets it."""
     blocked: bool | None = None
+    admin_only: tuple[str, ...] = ()
+    """Fields that only a proxy admin may set; what they say is sealed."""
     if_match: str | None = None
 
 
@@ -125,34 +150,39 @@ def touched(command: CreateModel | ChangeOfOne) -> tuple[ObjectRef, ...]:
 
 def needed(command: CreateModel | ChangeOfOne) -> tuple[ObjectRef, ...]:
     """Objects that must be there, so whatever was accepted for them earlier comes first."""
-    if isinstance(command, CreateModel | UpdateModel) and command.credential_name is not None:
-        return (credentials.ref(command.credential_name),)
-    return ()
+    if not isinstance(command, CreateModel | UpdateModel):
+        return ()
+    team = () if command.team_id is None else (team_models.team_ref(command.team_id),)
+    return team if command.credential_name is None else (*team, credentials.ref(command.credential_name))
+
+
+def named(command: CreateModel | UpdateModel) -> tuple[Ownership, ...]:
+    """The team to which the model will belong, as far as the command says so; a new one without belongs to nobody."""
+    if isinstance(command, UpdateModel) and command.team_id is None:
+        return ()
+    return (Ownership(team_id=command.team_id),)
 
 
 def etag(model: Model | Mapping[str, Any]) -> str:
-    """A strong entity tag (RFC 9110): changes with every change, also when a model is deleted and made anew."""
-    fields = msgspec.to_builtins(model) if isinstance(model, Model) else model
-    updated_at = msgspec.convert(fields["updated_at"], datetime)
-    return f'"{fields["version"]}-{int(updated_at.timestamp() * 1_000_000):x}"'
+    return version_tag(msgspec.to_builtins(model) if isinstance(model, Model) else model)
 
 
 # --- known to be impossible when accepting ---
 
 
-def check_create(command: CreateModel, lines: Lines, installation: Installation) -> None:
-    """Raises ModelStorageOff, TeamNotFound, ModelExists, UnknownCredential."""
-    _require_storage(installation)
-    if command.team_id is not None:
-        raise TeamNotFound(command.team_id)
-    if lines[ref(command.model_id)].will_exist() or command.model_id in installation.config_model_ids:
+def check_create(command: CreateModel, lines: Lines, context: Context) -> None:
+    """Raises ModelStorageOff, UnknownTeam, AdminOnly, ModelExists, UnknownCredential."""
+    _require_storage(context.installation)
+    _check_team(command.team_id, lines)
+    _refuse_what_is_for_admins(command, context)
+    if lines[ref(command.model_id)].will_exist() or command.model_id in context.installation.config_model_ids:
         raise ModelExists(command.model_id)
     _check_credential(command.credential_name, lines)
 
 
-def check_change(command: ChangeOfOne, lines: Lines, installation: Installation) -> None:
-    """Raises ModelStorageOff, ModelInConfig, ModelNotFound, PreconditionFailed, UnknownCredential."""
-    _require_editable(command.model_id, installation)
+def check_change(command: ChangeOfOne, lines: Lines, context: Context) -> None:
+    """Raises ModelStorageOff, ModelInConfig, ModelNotFound, PreconditionFailed, UnknownTeam, UnknownCredential."""
+    _require_editable(command.model_id, context.installation)
     line = lines[ref(command.model_id)]
     if not line.will_exist():
         raise ModelNotFound(command.model_id)
@@ -160,6 +190,8 @@ def check_change(command: ChangeOfOne, lines: Lines, installation: Installation)
     if not line.waiting and command.if_match not in (None, "*", line.etag):
         raise PreconditionFailed
     if isinstance(command, UpdateModel):
+        _check_team(command.team_id, lines)
+        _refuse_what_is_for_admins(command, context)
         _check_credential(command.credential_name, lines)
 
 
@@ -167,17 +199,21 @@ def check_change(command: ChangeOfOne, lines: Lines, installation: Installation)
 
 
 def create(state: State, command: CreateModel, context: Context) -> Decision:
-    """Raises ModelStorageOff, ModelExists."""
+    """Raises ModelStorageOff, UnknownTeam, AdminOnly, ModelExists, UnknownCredential."""
     _require_storage(context.installation)
+    _require_team(command.team_id, state)
+    _refuse_what_is_for_admins(command, context)
     if state[ref(command.model_id)] is not None or command.model_id in context.installation.config_model_ids:
         raise ModelExists(command.model_id)
     _require_credential(command.credential_name, state)
+    model_name, public_name = team_models.names(command.model_name, command.team_id)
     model = Model(
         model_id=command.model_id,
-        model_name=command.model_name,
+        model_name=model_name,
         litellm_params=command.litellm_params,
         model_info=command.model_info,
         team_id=command.team_id,
+        public_name=public_name,
         credential_name=command.credential_name,
         blocked=command.blocked,
         version=1,
@@ -190,16 +226,15 @@ def create(state: State, command: CreateModel, context: Context) -> Decision:
 
 
 def update(state: State, command: UpdateModel, context: Context) -> Decision:
-    """Raises ModelInConfig, ModelNotFound, PreconditionFailed, TeamNotFound, SecretNeeded."""
+    """Raises ModelInConfig, ModelNotFound, PreconditionFailed, UnknownTeam, AdminOnly, SecretNeeded."""
     before = _existing(state, command, context)
-    if command.team_id is not None and command.team_id != before.team_id:
-        raise TeamNotFound(command.team_id)
+    _require_team(command.team_id, state)
+    _refuse_what_is_for_admins(command, context)
     if context.principal.role != "proxy_admin":
+        _refuse_part_of_admins(before, command)
         _refuse_new_destination(before, command, context)
     _require_credential(command.credential_name, state)
-    fields: dict[str, Any] = {}
-    if command.model_name not in (None, before.model_name):
-        fields["model_name"] = command.model_name
+    fields = _names_after(before, command)
     if CREDENTIAL_PARAM in command.set_params or CREDENTIAL_PARAM in command.remove_params:
         fields["credential_name"] = command.credential_name
     if command.set_params or _has_any(before.litellm_params, command.remove_params):
@@ -233,14 +268,20 @@ def rollback(state: State, command: RollbackModel, context: Context) -> Decision
         raise VersionNotFound(command.model_id, command.to_version)
     _require_credential(earlier.credential_name, state)
     fields = {name: getattr(earlier, name) for name in _RESTORED if getattr(earlier, name) != getattr(before, name)}
+    if earlier.shown_name != before.shown_name:
+        fields["model_name"], fields["public_name"] = team_models.names(earlier.shown_name, before.team_id)
     return _changed("rolled_back", before, fields, state, context)
 
 
 def delete(state: State, command: DeleteModel, context: Context) -> Decision:
     """Raises ModelInConfig, ModelNotFound, PreconditionFailed."""
-    before = _existing(state, command, context)
+    return removed(_existing(state, command, context), state, context)
+
+
+def removed(before: Model, state: State, context: Context) -> Decision:
+    """The end of a model, by itself or with its team."""
     return Decision(
-        objects={ref(before.model_id): None, **_users_after(before, None, state)},
+        objects={ref(before.model_id): None, **_lists_after(before, None, state)},
         changes=(_change("deleted", before, None),),
         events=(_event("model.deleted", before, context),),
         result={"model_id": before.model_id, "message": f"Model: {before.model_id} deleted successfully"},
@@ -282,6 +323,57 @@ def _refuse_new_destination(before: Model, command: UpdateModel, context: Contex
         raise SecretNeeded(f"litellm_params.{destination}")
 
 
+def _refuse_what_is_for_admins(command: CreateModel | UpdateModel, context: Context) -> None:
+    """What can be told from the command alone. Raises InvalidRequest, AdminOnly."""
+    if command.team_id is not None and command.model_name in team_models.SPECIAL_NAMES:
+        raise InvalidRequest(FieldError("model_name", "means more than one model"))
+    if context.principal.role == "proxy_admin":
+        return
+    if command.admin_only:
+        raise AdminOnly(command.admin_only[0])
+    if command.blocked:
+        raise AdminOnly("blocked")
+    if "*" in (command.model_name or ""):
+        # Gateways take such a name in a team's list for the right to call all that it matches.
+        raise AdminOnly("model_name")
+    if isinstance(command, CreateModel) and command.credential_name is not None:
+        raise AdminOnly(f"litellm_params.{CREDENTIAL_PARAM}")
+
+
+def _refuse_part_of_admins(before: Model, command: UpdateModel) -> None:
+    """What a proxy admin gave to this team, or took from it."""
+    if command.blocked not in (None, before.blocked):
+        raise AdminOnly("blocked")
+    names_credential = CREDENTIAL_PARAM in command.set_params or CREDENTIAL_PARAM in command.remove_params
+    takes_it_along = before.credential_name is not None and command.team_id not in (None, before.team_id)
+    if takes_it_along or (names_credential and command.credential_name != before.credential_name):
+        raise AdminOnly(f"litellm_params.{CREDENTIAL_PARAM}")
+
+
+def _names_after(before: Model, command: UpdateModel) -> dict[str, Any]:
+    """Whichever team and name the command leads to, and what the model is then called inside."""
+    team_id = command.team_id or before.team_id
+    name = command.model_name or before.shown_name
+    if before.team_id is not None and team_models.is_internal_name(before.team_id, name):
+        # A client that read the internal name somewhere sends it back; nobody is to know the model by it.
+        name = before.shown_name
+    if team_id is not None and name in team_models.SPECIAL_NAMES:
+        raise InvalidRequest(FieldError("model_name", "means more than one model"))
+    model_name, public_name = team_models.names(name, team_id)
+    after = {"model_name": model_name, "public_name": public_name, "team_id": team_id}
+    return {field: value for field, value in after.items() if value != getattr(before, field)}
+
+
+def _check_team(team_id: str | None, lines: Lines) -> None:
+    if team_id is not None and not lines[team_models.team_ref(team_id)].will_exist():
+        raise UnknownTeam(team_id)
+
+
+def _require_team(team_id: str | None, state: State) -> None:
+    if team_id is not None and state[team_models.team_ref(team_id)] is None:
+        raise UnknownTeam(team_id)
+
+
 def _check_credential(name: str | None, lines: Lines) -> None:
     if name is not None and not lines[credentials.ref(name)].will_exist():
         raise UnknownCredential(name)
@@ -292,8 +384,12 @@ def _require_credential(name: str | None, state: State) -> None:
         raise UnknownCredential(name)
 
 
+def _lists_after(before: Model | None, after: Model | None, state: State) -> dict[ObjectRef, Any]:
+    """Who uses which credential, and which names a team has, for later decisions of the same batch."""
+    return {**_users_after(before, after, state), **_team_names_after(before, after, state)}
+
+
 def _users_after(before: Model | None, after: Model | None, state: State) -> dict[ObjectRef, Any]:
-    """Who uses which credential, for decisions on those credentials later in the same batch."""
     users: dict[ObjectRef, Any] = {}
     for model, is_user in ((before, False), (after, True)):
         where = None if model is None or model.credential_name is None else credentials.users_ref(model.credential_name)
@@ -301,6 +397,20 @@ def _users_after(before: Model | None, after: Model | None, state: State) -> dic
             known: frozenset[str] = users.get(where, state[where])
             users[where] = known | {model.model_id} if is_user else known - {model.model_id}
     return users
+
+
+def _team_names_after(before: Model | None, after: Model | None, state: State) -> dict[ObjectRef, Any]:
+    named: dict[ObjectRef, Any] = {}
+    for model in (before, after):
+        where = None if model is None or model.team_id is None else team_models.names_ref(model.team_id)
+        if model is None or where is None or state.get(where) is None:
+            continue
+        known: dict[str, str] = named.get(where, state[where])
+        if after is not None and after.team_id == model.team_id:
+            named[where] = {**known, after.model_id: after.shown_name}
+        else:
+            named[where] = {model_id: name for model_id, name in known.items() if model_id != model.model_id}
+    return named
 
 
 def _has_any(document: Document, names: tuple[str, ...]) -> bool:
@@ -327,7 +437,7 @@ def _changed(action: str, before: Model, fields: dict[str, Any], state: State, c
 
 def _decided(action: str, before: Model | None, after: Model, state: State, context: Context) -> Decision:
     return Decision(
-        objects={ref(after.model_id): after, **_users_after(before, after, state)},
+        objects={ref(after.model_id): after, **_lists_after(before, after, state)},
         changes=(_change(action, before, after),),
         events=(_event(_EVENTS[action], after, context),),
         result=document(after),
@@ -356,7 +466,7 @@ def _change(action: str, before: Model | None, after: Model | None) -> Change:
 def _event(event_type: str, model: Model, context: Context) -> Event:
     data: dict[str, Any] = {
         "model_id": model.model_id,
-        "model_name": model.public_name or model.model_name,
+        "model_name": model.shown_name,
         "version": model.version,
         "task_id": context.task_id,
         "changed_by": context.principal.user_id,

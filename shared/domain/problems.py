@@ -1,6 +1,6 @@
 """The refusals: a rule says no. One small class each, with a stable code and the field that is to blame."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -71,6 +71,34 @@ class UnusableQuery(Refusal):
 
 class NotAuthenticated(Refusal):
     code = "not_authenticated"
+
+
+class UnknownKey(Refusal):
+    """No such key, or none any more. The words are LiteLLM's (contract 2.2)."""
+
+    code = "unknown_key"
+    param = "key"
+
+    def __init__(self) -> None:
+        super().__init__("Authentication Error, Invalid proxy server token passed.")
+
+
+class KeyExpired(Refusal):
+    code = "key_expired"
+    param = "key"
+
+    def __init__(self) -> None:
+        super().__init__("Authentication Error - Expired Key.")
+
+
+class KeyBlocked(Refusal):
+    """The key, or the team to which it belongs, is blocked."""
+
+    code = "key_blocked"
+    param = "key"
+
+    def __init__(self, what: Literal["Key", "Team"]) -> None:
+        super().__init__(f"{what} is blocked. Update via `/{what.lower()}/unblock` if you're an admin.")
 
 
 class NotPermitted(Refusal):
@@ -157,12 +185,68 @@ class PreconditionFailed(Refusal):
         super().__init__("If-Match: the object has changed since; read it again.")
 
 
+class UnknownTeam(Refusal):
+    """A model or a key names it."""
+
+    code = "unknown_team"
+
+    def __init__(self, team_id: str, param: str = "model_info.team_id") -> None:
+        super().__init__(f"Team id={team_id} does not exist in db")
+        self.param = param
+
+
 class TeamNotFound(Refusal):
+    """Worded so that every known client takes it as "gone" (contract 1.7)."""
+
     code = "team_not_found"
-    param = "model_info.team_id"
+    param = "team_id"
 
     def __init__(self, team_id: str) -> None:
-        super().__init__(f"Team id={team_id} does not exist in db")
+        super().__init__(f"Team not found, passed team_id={team_id}: it doesn't exist in db")
+
+
+class TeamExists(Refusal):
+    code = "team_exists"
+    param = "team_id"
+
+    def __init__(self, team_id: str) -> None:
+        super().__init__(f"A team with id={team_id} already exists.")
+
+
+class AlreadyMember(Refusal):
+    """Terraform's providers take these words for success (contract 7.3)."""
+
+    code = "already_member"
+    param = "member"
+
+    def __init__(self, who: str) -> None:
+        super().__init__(f"team_member_already_in_team: {who} is in the team already.")
+
+
+class MemberNotFound(Refusal):
+    code = "member_not_found"
+    param = "user_id"
+
+    def __init__(self, who: str) -> None:
+        super().__init__(f"User not found in team: {who}")
+
+
+class TeamModelsOff(Refusal):
+    code = "team_models_off"
+    param = "model_info.team_id"
+
+    def __init__(self) -> None:
+        super().__init__("Models of teams are switched off here.")
+
+
+class AdminOnly(Refusal):
+    """A part of a change that the sender could otherwise make."""
+
+    code = "admin_only"
+
+    def __init__(self, field: str) -> None:
+        super().__init__(f"{field}: only a proxy admin may set or change this")
+        self.param = field
 
 
 class UnknownCredential(Refusal):
@@ -200,6 +284,68 @@ class CredentialInUse(Refusal):
         named = sorted(model_ids)[: self.MAX_NAMED]
         more = f" and {len(model_ids) - len(named)} more" if len(model_ids) > len(named) else ""
         super().__init__(f"Credential {name} is used by these models: {', '.join(named)}{more}")
+
+
+class KeyNotFound(Refusal):
+    """Never names what was asked for: it may be the key itself (contract 1.9)."""
+
+    code = "key_not_found"
+    param = "key"
+
+    def __init__(self) -> None:
+        super().__init__("Key not found in database")
+
+
+class KeyExists(Refusal):
+    code = "key_exists"
+    param = "key"
+
+    def __init__(self) -> None:
+        super().__init__("This key exists already.")
+
+
+class KeyAliasTaken(Refusal):
+    code = "key_alias_taken"
+    param = "key_alias"
+
+    def __init__(self, alias: str) -> None:
+        super().__init__(f"Unique key aliases across all keys required; a key with alias '{alias}' exists already.")
+
+
+class UserNotFound(Refusal):
+    """Worded so that every known client takes it as "gone" (contract 1.9)."""
+
+    code = "user_not_found"
+    param = "user_id"
+
+    def __init__(self, who: str) -> None:
+        super().__init__(f"User {who} not found")
+
+
+class UserExists(Refusal):
+    code = "user_exists"
+    param = "user_id"
+
+    def __init__(self, user_id: str) -> None:
+        super().__init__(f"A user with id={user_id} exists already.")
+
+
+class UserEmailTaken(Refusal):
+    code = "user_email_taken"
+    param = "user_email"
+
+    def __init__(self, email: str) -> None:
+        super().__init__(f"A user with e-mail address {email} exists already.")
+
+
+class BeyondOwnRights(Refusal):
+    """A key cannot be given what the one in use does not have."""
+
+    code = "beyond_own_rights"
+
+    def __init__(self, field: str) -> None:
+        super().__init__(f"{field}: goes beyond what the key that is used for this request may do")
+        self.param = field
 
 
 class TaskNotFound(Refusal):
@@ -261,10 +407,34 @@ class IdempotencyKeyReused(Refusal):
 
 class WebhookRefused(Refusal):
     code = "webhook_refused"
-    param = "Webhook-Url"
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"Webhook-Url: {reason}")
+    def __init__(self, reason: str, param: str = "Webhook-Url") -> None:
+        super().__init__(f"{param}: {reason}")
+        self.param = param
+
+
+class DestinationRefused(Refusal):
+    """A model would send its calls, and the secret with them, to where only an admin may point."""
+
+    code = "destination_refused"
+
+    def __init__(self, param: str, reason: str) -> None:
+        super().__init__(f"{param}: {reason}")
+        self.param = param
+
+
+class WebhookNotFound(Refusal):
+    code = "webhook_not_found"
+
+    def __init__(self, webhook_id: str) -> None:
+        super().__init__(f"Webhook {webhook_id} not found")
+
+
+class DeliveryNotFound(Refusal):
+    code = "delivery_not_found"
+
+    def __init__(self, delivery_id: str) -> None:
+        super().__init__(f"Delivery {delivery_id} not found")
 
 
 class BodyTooLarge(Refusal):

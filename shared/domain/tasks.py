@@ -6,6 +6,8 @@ from typing import Literal
 import msgspec
 
 from shared.domain.decision import ObjectRef
+from shared.domain.rights import OPEN as OF_NOBODY
+from shared.domain.rights import Ownership
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
@@ -36,6 +38,8 @@ class OpenTask(msgspec.Struct, frozen=True, kw_only=True):
     operation: str
     digest: str
     submitted_by: str
+    ownership: Ownership = OF_NOBODY
+    """To whom the object will belong, if the task creates it."""
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +50,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     """The entity tag of what is stored, for objects that have one."""
     created_by: OpenTask | None = None
     """The task that made the object, if nothing has changed it since."""
+    ownership: Ownership = OF_NOBODY
+    """To whom what is stored belongs."""
     waiting: tuple[OpenTask, ...] = ()
 
     def will_exist(self) -> bool:
@@ -56,6 +62,13 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
                 return verb == "create"
         return self.is_stored
 
+    def will_belong(self) -> Ownership:
+        """To whom the object belongs once everything that waits has been applied, as far as it is known by now."""
+        created = (task.ownership for task in reversed(self.waiting) if task.operation.endswith(".create"))
+        return next(created, self.ownership)
+
+
+ABSENT = Line(is_stored=False)
 
 Lines = Mapping[ObjectRef, Line]
 """The lines of the object that a command changes and of those that it needs."""

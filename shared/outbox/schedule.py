@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import accumulate
 from typing import Final
 
 MINUTE_S: Final = 60
@@ -40,3 +41,8 @@ def next_attempt(
     planned = schedule[attempt - 1] * (1 - SPREAD + 2 * SPREAD * jitter)
     asked = (retry_after_s or 0) * (1 + SPREAD * jitter)
     return now + timedelta(seconds=max(planned, min(asked, LONGEST_RETRY_AFTER_S)))
+
+
+def within(schedule: Sequence[float], longest_s: float) -> tuple[float, ...]:
+    """The beginning of a schedule, as far as its last attempt comes no later than this after the first."""
+    return tuple(wait_s for wait_s, since_s in zip(schedule, accumulate(schedule), strict=True) if since_s <= longest_s)

@@ -15,6 +15,8 @@ MAX_MESSAGE_CHARS: Final = 8_000
 MAX_VALUE_CHARS: Final = 255
 MAX_KINDS: Final = 10
 MAX_NAMES: Final = 5
+MAX_FIELDS: Final = 10
+"""Slack's limit for a section."""
 
 _NAME_CHARS: Final = 60
 # Unicode's categories: control, format, unassigned, private and surrogate; line and paragraph separators.
@@ -28,8 +30,9 @@ _TITLES: Final = {
     "model.unblocked": "Model unblocked",
     "task.failed": "Task failed",
     "task.poisoned": "Task given up",
+    "webhook.disabled": "Webhook disabled",
+    "secret.unreadable": "Secret unreadable",
 }
-# At most ten, which is Slack's limit for the fields of a section.
 _LABELS: Final = {
     "model_name": "Model",
     "public_name": "Public name",
@@ -40,9 +43,13 @@ _LABELS: Final = {
     "object_id": "Object",
     "version": "Version",
     "changed_by": "Changed by",
+    "endpoint_id": "Webhook",
+    "description": "Description",
+    "reason": "Reason",
+    "field": "Field",
     "task_id": "Task",
 }
-_NAMES: Final = ("public_name", "model_name", "object_id", "model_id", "task_id")
+_NAMES: Final = ("public_name", "model_name", "description", "endpoint_id", "object_id", "model_id", "task_id")
 
 Announcement = tuple[str, Mapping[str, Any]]
 """The type of an event and its data."""
@@ -51,7 +58,8 @@ Announcement = tuple[str, Mapping[str, Any]]
 def message(event_type: str, data: Mapping[str, Any]) -> dict[str, Any]:
     """What an incoming webhook takes, for one event."""
     title, name = _title(event_type), _name(data, MAX_VALUE_CHARS)
-    fields = [_plain(f"{label}: {_shown(data[key])}") for key, label in _LABELS.items() if data.get(key) is not None]
+    shown = [_plain(f"{label}: {_shown(data[key])}") for key, label in _LABELS.items() if data.get(key) is not None]
+    fields = shown[:MAX_FIELDS]
     blocks: list[dict[str, Any]] = [_header(title)]
     if fields:
         blocks.append({"type": "section", "fields": fields})

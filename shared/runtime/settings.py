@@ -103,7 +103,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(ge=1, description="Days for which ended tasks, their idempotency keys and their deliveries are kept."),
     ] = 30
     worker_processes: Annotated[int, Meta(ge=1, le=256, description="Processes of one apply worker.")] = 2
-    delivery_threads: Annotated[int, Meta(ge=1, le=256, description="Threads of one deliver worker.")] = 8
+    delivery_threads: Annotated[
+        int, Meta(ge=2, le=512, description="Calls that one deliver worker makes at a time; slow ones do not count.")
+    ] = 64
     sweep_interval: Annotated[
         Seconds, Meta(description="Seconds between two sweeps, which ring for whatever nobody rings for.")
     ] = 2
@@ -132,8 +134,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="A LiteLLM `config.yaml`: its models are listed, not editable, and read again when it changes."
         ),
     ] = ""
+    webhook_disable_after: Annotated[
+        Seconds, Meta(description="Seconds of nothing but failures after which a webhook endpoint is switched off.")
+    ] = 5 * 24 * 3600
     slack_webhook_url: Annotated[
-        Secret | None, Meta(description="Slack incoming webhook that is told of every added model.")
+        Secret | None, Meta(description="Slack incoming webhook that is told of `POINTSMAN_SLACK_EVENTS`.")
     ] = None
     audit_signing_key: Annotated[
         Secret | None,
@@ -150,6 +155,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     audit_heads_interval: Annotated[
         Seconds, Meta(description="Seconds between two signed heads, if the log has grown in between.")
+    ] = 60
+    slack_teams: Annotated[
+        Secret | None,
+        Meta(description="Slack incoming webhooks of teams, `team=https://…`, comma separated: told of their own too."),
+    ] = None
+    slack_events: Annotated[
+        tuple[str, ...], Meta(description="What Slack is told of, comma separated: types, `model.*`, or `*`.")
+    ] = (
+        "model.created",
+        "model.updated",
+        "model.deleted",
+        "model.blocked",
+        "task.failed",
+        "task.poisoned",
+        "webhook.disabled",
+        "secret.unreadable",
+    )
+    slack_window: Annotated[
+        float,
+        Meta(ge=1, le=3600, description="After a Slack message, seconds in which events are gathered for the next."),
     ] = 60
     log_format: Annotated[
         Literal["auto", "json", "console"], Meta(description="`auto` is console in a terminal and JSON elsewhere.")

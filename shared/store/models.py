@@ -17,20 +17,21 @@ from sqlalchemy import (
     func,
     literal,
     not_,
+    or_,
     select,
     true,
     tuple_,
 )
 from sqlalchemy.dialects.postgresql import Insert, distinct_on
 
+from shared.domain.model_lists import Limit
 from shared.domain.models import Model
+from shared.domain.rights import Scope
 from shared.store.rows import AnyRow, Selection, fields_of, insert_rows
-from shared.store.tables import head, model, model_revision, task
+from shared.store.tables import head, model, model_revision, task, team, user
 
 _FIELDS = Model.__struct_fields__
 _COLUMNS = (*_FIELDS, "revision")
-_is_one_of_these = model.c.model_id == func.any(bindparam("model_ids", type_=ARRAY(Text)))
-
 _is_one_of_these = model.c.model_id == func.any(bindparam("model_ids", type_=ARRAY(Text)))
 _shown_name = func.coalesce(model.c.public_name, model.c.model_name)
 _SORT_KEYS: dict[str, ColumnElement[Any]] = {
@@ -40,6 +41,9 @@ _SORT_KEYS: dict[str, ColumnElement[Any]] = {
     "status": model.c.blocked,
     "costs": func.coalesce(model.c.model_info["input_cost_per_token"], model.c.litellm_params["input_cost_per_token"]),
 }
+
+
+EVERYTHING = Scope(is_all=True)
 
 
 class StoredModel(Model, frozen=True, kw_only=True):
@@ -71,6 +75,10 @@ class ListFilter(msgspec.Struct, frozen=True, kw_only=True):
     blocked: bool | None = None
     wildcard_only: bool = False
     access_group: str | None = None
+    scope: Scope = EVERYTHING
+    """Whose models may be seen at all."""
+    limits: tuple[Limit, ...] = ()
+    """What lists of models let through; each of them must."""
     hidden_ids: tuple[str, ...] = ()
     """Stored models that the configuration file has taken over. At most a handful."""
 
@@ -89,6 +97,17 @@ def by_ids() -> Selection:
 def by_ids_locked() -> Selection:
     """Locks the models, in the order of their ids, until the commit. Parameter: ``model_ids``."""
     return by_ids().order_by(model.c.model_id).with_for_update()
+
+
+@cache
+def of_teams_locked() -> Selection:
+    """Locks these models and those of the teams, in the order of their ids. Parameters: ``model_ids``, ``team_ids``.
+
+    Index: the primary key and ix_model_team_id.
+    """
+    is_of_these_teams = model.c.team_id == func.any(bindparam("team_ids", type_=ARRAY(Text)))
+    wanted = select(*(model.c[name] for name in _FIELDS)).where(or_(_is_one_of_these, is_of_these_teams))
+    return wanted.order_by(model.c.model_id).with_for_update()
 
 
 @cache
@@ -114,6 +133,7 @@ def with_creation() -> Selection:
             model.c.model_id,
             model.c.version,
             model.c.updated_at,
+            model.c.team_id,
             task.c.task_id,
             task.c.digest,
             task.c.submitted_by,
@@ -123,14 +143,10 @@ def with_creation() -> Selection:
     )
 
 
-def everything() -> Selection:
-    """All models, in the order of their creation."""
-    return select(*(model.c[name] for name in _FIELDS)).order_by(model.c.created_at, model.c.model_id)
-
-
-def of_group(name: str) -> Selection:
-    """The models that share one public name. Index: ix_model_shown_name."""
-    return everything().where(_shown_name == name)
+def everything(wanted: ListFilter) -> Selection:
+    """All that are wanted, in the order of their creation. Index: ix_model_shown_name for those of one name."""
+    statement = select(*(model.c[name] for name in _FIELDS)).order_by(model.c.created_at, model.c.model_id)
+    return _narrowed(statement, wanted)
 
 
 def page(
@@ -155,14 +171,21 @@ def count(wanted: ListFilter) -> Selection:
     return _narrowed(select(func.count()).select_from(model), wanted)
 
 
-def is_group(name: str) -> Selection:
-    """A row if any model has this public name. Index: ix_model_shown_name."""
-    return select(model.c.model_id).where(_shown_name == name).limit(1)
+def is_any(wanted: ListFilter) -> Selection:
+    """A row if there is such a model. Index: ix_model_shown_name for those of one name."""
+    return _narrowed(select(model.c.model_id), wanted).limit(1)
 
 
-def names() -> Selection:
+def names(wanted: ListFilter) -> Selection:
     """The public names, each once. Index: ix_model_shown_name."""
-    return select(_shown_name.label("name")).distinct().order_by(_shown_name)
+    return _narrowed(select(_shown_name.label("name")), wanted).distinct().order_by(_shown_name)
+
+
+def listed_for(team_id: str | None, user_id: str | None) -> Selection:
+    """The lists of models of this team, or of this user. Index: the primary keys."""
+    if team_id is not None:
+        return select(team.c.models).where(team.c.team_id == team_id)
+    return select(user.c.models).where(user.c.user_id == user_id)
 
 
 @cache
@@ -206,7 +229,7 @@ def last_with_versions(pairs: list[tuple[str, int]]) -> Selection:
     )
 
 
-def history(model_id: str, *, limit: int, before_revision: int | None) -> Selection:
+def history(model_id: str, *, limit: int, before_revision: int | None = None) -> Selection:
     """Newest first. Index: the primary key."""
     statement = select(*model_revision.c).where(model_revision.c.model_id == model_id)
     if before_revision is not None:
@@ -221,8 +244,7 @@ def revision_from_row(row: AnyRow) -> ModelRevision:
 def _narrowed(statement: Selection, wanted: ListFilter) -> Selection:
     conditions: list[ColumnElement[bool]] = [true()]
     if wanted.search:
-        pattern = wanted.search.lower().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        conditions.append(func.lower(_shown_name).like(f"%{pattern}%"))
+        conditions.append(func.lower(_shown_name).like(f"%{_literally(wanted.search.lower())}%"))
     if wanted.name is not None:
         conditions.append(_shown_name == wanted.name)
     if wanted.model_id is not None:
@@ -236,6 +258,35 @@ def _narrowed(statement: Selection, wanted: ListFilter) -> Selection:
     if wanted.hidden_ids:
         hidden = bindparam("hidden_ids", list(wanted.hidden_ids), type_=ARRAY(Text))
         conditions.append(not_(model.c.model_id == func.any(hidden)))
+    if not wanted.scope.is_all:
+        conditions.append(_is_seen(wanted.scope))
+    conditions.extend(_is_let_through(limit) for limit in wanted.limits)
     if wanted.access_group is not None:
         conditions.append(model.c.model_info["access_groups"].contains([wanted.access_group]))
     return statement.where(*conditions)
+
+
+def _is_seen(scope: Scope) -> ColumnElement[bool]:
+    of_teams = model.c.team_id == func.any(bindparam("seen_teams", sorted(scope.team_ids), type_=ARRAY(Text)))
+    return or_(model.c.team_id.is_(None), of_teams) if scope.is_open else of_teams
+
+
+def _is_let_through(limit: Limit) -> ColumnElement[bool]:
+    listed = bindparam(None, sorted(limit.names), type_=ARRAY(Text))
+    ways: list[ColumnElement[bool]] = [
+        _shown_name == func.any(listed),
+        model.c.model_info["access_groups"].has_any(listed),
+        *(_shown_name.like(_like(pattern), escape="\\") for pattern in limit.patterns),
+    ]
+    if limit.spares_teams:
+        ways.append(model.c.team_id.is_not(None))
+    return or_(*ways)
+
+
+def _like(pattern: str) -> str:
+    """Only the star is special."""
+    return _literally(pattern).replace("*", "%")
+
+
+def _literally(part: str) -> str:
+    return part.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

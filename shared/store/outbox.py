@@ -6,12 +6,12 @@ from functools import cache
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Delete, Update, bindparam, delete, exists, func, or_, select, update
+from sqlalchemy import Delete, Text, Update, bindparam, delete, exists, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, UUID, Insert, insert
 
 from shared.outbox.routing import Destination
-from shared.store.rows import Selection, insert_rows
-from shared.store.tables import delivery, delivery_attempt, event, signing_secret, task
+from shared.store.rows import Selection, insert_rows, rows_of
+from shared.store.tables import delivery, delivery_attempt, event, signing_secret
 
 
 class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,25 +27,17 @@ class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewDelivery(msgspec.Struct, frozen=True, kw_only=True):
-    delivery_id: str
-    event_id: str
-    destination: Destination
-    task_id: str | None
-
-
-class DueDelivery(msgspec.Struct, frozen=True, kw_only=True):
-    """One event to be sent to one destination, with all that sending needs."""
+    """One event for one destination. A held one is born failed: only a replay sends it."""
 
     delivery_id: str
     event_id: str
     destination: Destination
-    attempt: int
-    type: str
-    occurred_at: datetime
-    data: dict[str, Any]
+    destination_id: str
+    webhook_id: str | None
     task_id: str | None
-    webhook_url: str | None
-    submitted_by: str | None
+    status: Literal["pending", "failed"] = "pending"
+    give_up_at: datetime
+    finished_at: datetime | None = None
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,8 +52,19 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     excerpt: str
 
 
-_is_pending = delivery.c.status == "pending"
-_is_due = delivery.c.next_attempt_at <= func.now()
+class Move(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an attempt leaves its delivery: ended, or pending until the next."""
+
+    delivery_id: str
+    attempt: int
+    status: Literal["pending", "succeeded", "failed"]
+    next_attempt_at: datetime
+    finished_at: datetime | None
+
+
+# Literal, so that a prepared statement's generic plan still finds the partial indexes.
+is_pending = delivery.c.status == literal("pending", literal_execute=True)
+is_due = delivery.c.next_attempt_at <= func.now()
 
 
 @cache
@@ -76,67 +79,71 @@ def insert_deliveries() -> Insert:
     return insert_rows(delivery, *NewDelivery.__struct_fields__)
 
 
-def lease_due(limit: int, lease_s: float) -> Update:
-    """Takes due deliveries, the longest due first, for this long: counts the attempt before it is made.
+def log_attempts() -> Insert:
+    """Parameter: ``packed(list[Attempt])``. Repeating one is harmless."""
+    return insert_rows(delivery_attempt, *Attempt.__struct_fields__).on_conflict_do_nothing()
 
-    Nobody else takes them while the lease runs; if the sender dies, they are due again when it has run out.
-    """
-    due = (
-        select(delivery.c.delivery_id)
-        .where(_is_pending, _is_due)
-        .order_by(delivery.c.next_attempt_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        .subquery()
-    )
+
+def move() -> Update:
+    """Parameter: ``packed(list[Move])``. Passes over those of which a later attempt has been leased meanwhile."""
+    given = rows_of(delivery, *Move.__struct_fields__)
     return (
         update(delivery)
-        .where(delivery.c.delivery_id == due.c.delivery_id)
-        .values(
-            attempt=delivery.c.attempt + 1,
-            next_attempt_at=func.now() + func.make_interval(0, 0, 0, 0, 0, 0, lease_s),
-        )
-        .returning(delivery.c.delivery_id)
+        .where(delivery.c.delivery_id == given.c.delivery_id, delivery.c.attempt == given.c.attempt, is_pending)
+        .values(status=given.c.status, next_attempt_at=given.c.next_attempt_at, finished_at=given.c.finished_at)
     )
 
 
-def to_send(delivery_ids: list[str]) -> Selection:
-    """What sending these needs."""
+def hand_back() -> Update:
+    """Makes leased deliveries due again whose attempt was not made. Parameter: packed ``delivery_id, attempt``."""
+    given = rows_of(delivery, "delivery_id", "attempt")
     return (
-        select(
-            delivery.c.delivery_id,
-            delivery.c.event_id,
-            delivery.c.destination,
-            delivery.c.attempt,
-            event.c.type,
-            event.c.occurred_at,
-            event.c.data,
-            delivery.c.task_id,
-            task.c.webhook_url,
-            task.c.submitted_by,
-        )
-        .join_from(delivery, event, event.c.event_id == delivery.c.event_id)
-        .outerjoin(task, task.c.task_id == delivery.c.task_id)
-        .where(delivery.c.delivery_id.in_(delivery_ids))
+        update(delivery)
+        .where(delivery.c.delivery_id == given.c.delivery_id, delivery.c.attempt == given.c.attempt, is_pending)
+        .values(attempt=delivery.c.attempt - 1, next_attempt_at=func.now())
     )
 
 
-def finish(delivery_id: str, attempt: int, status: Literal["succeeded", "failed"], now: datetime) -> Update:
-    """Ends a delivery, unless a later attempt has been leased meanwhile."""
-    return _leased(delivery_id, attempt).values(status=status, finished_at=now)
+def give_up(destination_ids: list[str]) -> Update:
+    """Ends what these destinations did not take in time. Index: ix_delivery_line."""
+    return (
+        update(delivery)
+        .where(
+            delivery.c.destination_id == func.any(bindparam("destination_ids", destination_ids, type_=ARRAY(Text))),
+            is_pending,
+            delivery.c.give_up_at <= func.now(),
+        )
+        .values(status="failed", finished_at=func.now())
+    )
 
 
-def retry_at(delivery_id: str, attempt: int, next_attempt_at: datetime) -> Update:
-    return _leased(delivery_id, attempt).values(next_attempt_at=next_attempt_at)
+def replay_one(webhook_id: str, delivery_id: str, give_up_at: datetime) -> Update:
+    """Makes one delivery due again, whatever became of it; one that is pending is only hurried."""
+    return _replayed(give_up_at).where(delivery.c.webhook_id == webhook_id, delivery.c.delivery_id == delivery_id)
 
 
-def log_attempt() -> Insert:
-    """Parameters: an ``Attempt`` as a dictionary. Repeating one is harmless."""
-    return insert(delivery_attempt).on_conflict_do_nothing()
+def replay_failed(webhook_id: str, since: datetime, give_up_at: datetime) -> Update:
+    """Makes due again what failed of the events since then. Index: ix_delivery_webhook_id_delivery_id."""
+    return _replayed(give_up_at).where(
+        delivery.c.webhook_id == webhook_id,
+        delivery.c.status == "failed",
+        delivery.c.event_id == event.c.event_id,
+        event.c.occurred_at >= since,
+    )
+
+
+def _replayed(give_up_at: datetime) -> Update:
+    return update(delivery).values(
+        status="pending",
+        schedule_from=delivery.c.attempt,
+        next_attempt_at=func.now(),
+        give_up_at=give_up_at,
+        finished_at=None,
+    )
 
 
 def any_due() -> Selection:
-    return select(delivery.c.delivery_id).where(_is_pending, _is_due).limit(1)
+    return select(delivery.c.delivery_id).where(is_pending, is_due).limit(1)
 
 
 def purge(finished_before: datetime, limit: int) -> Delete:
@@ -184,5 +191,39 @@ def signing_secret_of(user_id: str) -> Selection:
     return select(signing_secret.c.secret).where(signing_secret.c.user_id == user_id)
 
 
-def _leased(delivery_id: str, attempt: int) -> Update:
-    return update(delivery).where(delivery.c.delivery_id == delivery_id, delivery.c.attempt == attempt, _is_pending)
+# --- seeing ---
+
+
+def of_webhook(webhook_id: str, *, limit: int, before_id: str | None, status: str | None) -> Selection:
+    """The deliveries of one endpoint, newest first. Index: ix_delivery_webhook_id_delivery_id."""
+    statement = _deliveries().where(delivery.c.webhook_id == webhook_id).order_by(delivery.c.delivery_id.desc())
+    if before_id is not None:
+        statement = statement.where(delivery.c.delivery_id < before_id)
+    if status is not None:
+        statement = statement.where(delivery.c.status == status)
+    return statement.limit(limit)
+
+
+def one_of_webhook(webhook_id: str, delivery_id: str) -> Selection:
+    return _deliveries().where(delivery.c.webhook_id == webhook_id, delivery.c.delivery_id == delivery_id)
+
+
+def attempts_of(delivery_id: str) -> Selection:
+    return (
+        select(*delivery_attempt.c)
+        .where(delivery_attempt.c.delivery_id == delivery_id)
+        .order_by(delivery_attempt.c.number)
+    )
+
+
+def _deliveries() -> Selection:
+    return select(
+        delivery.c.delivery_id,
+        delivery.c.event_id,
+        event.c.type,
+        event.c.occurred_at,
+        delivery.c.status,
+        delivery.c.attempt,
+        delivery.c.next_attempt_at,
+        delivery.c.finished_at,
+    ).join_from(delivery, event, event.c.event_id == delivery.c.event_id)

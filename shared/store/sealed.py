@@ -28,13 +28,15 @@ from shared.encryption.documents import JsonValue, Path
 from shared.encryption.resealing import Resealer, at, with_value_at
 from shared.encryption.sealing import Binding
 from shared.store.rows import AnyRow, Selection, fields_of
-from shared.store.tables import credential, model, model_revision, seal_count, signing_secret, task
+from shared.store.tables import credential, model, model_revision, seal_count, signing_secret, task, webhook_endpoint
 
 Key = tuple[Any, ...]
 """The primary key of a row, as JSON can hold it."""
 
 _PARAMS: Path = ("litellm_params",)
 _VALUES: Path = ("credential_values",)
+_URL: Path = ("url",)
+_SECRET: Path = ("secret",)
 
 
 class SealedPart(msgspec.Struct, frozen=True):
@@ -86,11 +88,15 @@ def _task(row: AnyRow) -> Binding:
     return Binding("task", row.task_id)
 
 
+def _webhook(row: AnyRow) -> Binding:
+    return Binding("webhook", row.webhook_id)
+
+
 def _user(row: AnyRow) -> Binding:
     return Binding("signing_secret", row.user_id)
 
 
-# In this order: what waits in tasks may yet become a model or a credential, and a model a revision.
+# In this order: what waits in tasks may yet become any of the others, and a model a revision.
 SEALED_TABLES: tuple[SealedTable, ...] = (
     SealedTable(
         task,
@@ -99,7 +105,10 @@ SEALED_TABLES: tuple[SealedTable, ...] = (
             SealedPart("command", ("set_params",), _PARAMS, _task_object),
             SealedPart("command", ("credential_values",), _VALUES, _task_object),
             SealedPart("command", ("set_values",), _VALUES, _task_object),
+            SealedPart("command", ("url",), _URL, _task_object),
+            SealedPart("command", ("secret",), _SECRET, _task_object),
             SealedPart("result", ("litellm_params",), _PARAMS, _task_object),
+            SealedPart("result", ("url",), _URL, _task_object),
             SealedPart("webhook_url", (), ("webhook_url",), _task),
         ),
         ("object_type", "object_id"),
@@ -107,7 +116,15 @@ SEALED_TABLES: tuple[SealedTable, ...] = (
     SealedTable(model, (SealedPart("litellm_params", (), _PARAMS, _model),)),
     SealedTable(model_revision, (SealedPart("state", ("litellm_params",), _PARAMS, _model),)),
     SealedTable(credential, (SealedPart("credential_values", (), _VALUES, _credential),)),
-    SealedTable(signing_secret, (SealedPart("secret", (), ("secret",), _user),)),
+    SealedTable(
+        webhook_endpoint,
+        (
+            SealedPart("url", (), _URL, _webhook),
+            SealedPart("secret", (), _SECRET, _webhook),
+            SealedPart("previous_secret", (), _SECRET, _webhook),
+        ),
+    ),
+    SealedTable(signing_secret, (SealedPart("secret", (), _SECRET, _user),)),
 )
 
 

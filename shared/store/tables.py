@@ -1,5 +1,7 @@
 """All tables, constraints and indexes."""
 
+from typing import get_args
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -7,6 +9,7 @@ from sqlalchemy import (
     Column,
     Computed,
     DateTime,
+    Float,
     ForeignKey,
     Identity,
     Index,
@@ -20,6 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 
+from shared.domain.rights import Role
 from shared.domain.tasks import TRANSITIONS
 
 metadata = MetaData(
@@ -114,7 +118,7 @@ model = Table(
     Column("model_name", Text, nullable=False, index=True),
     Column("litellm_params", _DOCUMENT, nullable=False, comment="Every string is sealed."),
     Column("model_info", _DOCUMENT, nullable=False),
-    Column("team_id", Text),
+    Column("team_id", Text, index=True),
     Column("public_name", Text),
     Column("blocked", Boolean, nullable=False),
     Column("credential_name", Text, index=True),
@@ -177,16 +181,77 @@ delivery = Table(
     metadata,
     Column("delivery_id", _UUID, primary_key=True),
     Column("event_id", Text, ForeignKey(event.c.event_id, ondelete="CASCADE"), nullable=False, index=True),
-    Column("destination", Text, nullable=False, comment="callback or slack"),
+    Column("destination", Text, nullable=False, comment="callback, slack or webhook"),
+    Column(
+        "destination_id",
+        Text,
+        nullable=False,
+        server_default=text("'unsorted'"),
+        comment="The row of destination whose turn it takes; unsorted is what an earlier release wrote.",
+    ),
+    Column("webhook_id", Text, comment="The endpoint, if it is one."),
     Column("task_id", _UUID, index=True),
     Column("status", Text, nullable=False, server_default=text("'pending'")),
     Column("attempt", Integer, nullable=False, server_default=text("0")),
+    Column(
+        "schedule_from",
+        Integer,
+        nullable=False,
+        server_default=text("0"),
+        comment="The attempts before the last replay: the schedule starts anew with each.",
+    ),
     Column("next_attempt_at", _INSTANT, nullable=False, server_default=func.now()),
     Column("created_at", _INSTANT, nullable=False, server_default=func.now()),
+    Column("give_up_at", _INSTANT, comment="Not tried any more after this, however few attempts were made."),
     Column("finished_at", _INSTANT),
     CheckConstraint("status IN ('pending', 'succeeded', 'failed')", name="status"),
-    CheckConstraint("destination IN ('callback', 'slack')", name="destination"),
+    CheckConstraint("destination IN ('callback', 'slack', 'webhook')", name="destination"),
+    Index("ix_delivery_line", "destination_id", "next_attempt_at", postgresql_where=PENDING_DELIVERY),
     Index("ix_delivery_due", "next_attempt_at", postgresql_where=PENDING_DELIVERY),
+    Index(
+        "ix_delivery_webhook_id_delivery_id",
+        "webhook_id",
+        "delivery_id",
+        postgresql_where=text("webhook_id IS NOT NULL"),
+    ),
+)
+
+destination = Table(
+    "destination",
+    metadata,
+    Column("destination_id", Text, primary_key=True),
+    Column("lease_id", _UUID, comment="Who sends to it now; nobody else does until the lease has run out."),
+    Column("leased_until", _INSTANT),
+    Column("served_at", _INSTANT, comment="When it was last its turn."),
+    Column("consecutive_failures", Integer, nullable=False, server_default=text("0")),
+    Column("pauses", Integer, nullable=False, server_default=text("0"), comment="How often in a row it was paused."),
+    Column("failing_since", _INSTANT, comment="The first failure after the last success."),
+    Column("last_success_at", _INSTANT),
+    Column("last_error", Text),
+    Column("paused_until", _INSTANT, comment="Nothing is sent before: the circuit is open, or Slack's window runs."),
+    comment="What the deliver workers agree on about one destination.",
+)
+
+webhook_endpoint = Table(
+    "webhook_endpoint",
+    metadata,
+    Column("webhook_id", Text, primary_key=True),
+    Column("url", Text, nullable=False, comment="Sealed."),
+    Column("event_types", ARRAY(Text), nullable=False),
+    Column("team_id", Text),
+    Column("description", Text),
+    Column("enabled", Boolean, nullable=False),
+    Column("disabled_reason", Text),
+    Column("secret", Text, nullable=False, comment="Sealed."),
+    Column("previous_secret", Text, comment="Sealed, as the secret it was."),
+    Column("overlap_until", _INSTANT),
+    Column("version", Integer, nullable=False),
+    Column("created_at", _INSTANT, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("updated_at", _INSTANT, nullable=False),
+    Column("updated_by", Text, nullable=False),
+    CheckConstraint("enabled = (disabled_reason IS NULL)", name="disabled_reason"),
+    Index("ix_webhook_endpoint_event_types", "event_types", postgresql_using="gin"),
 )
 
 delivery_attempt = Table(
@@ -246,4 +311,74 @@ credential = Table(
     Column("created_by", Text, nullable=False),
     Column("updated_at", _INSTANT, nullable=False),
     Column("updated_by", Text, nullable=False),
+)
+
+team = Table(
+    "team",
+    metadata,
+    Column("team_id", Text, primary_key=True),
+    Column("team_alias", Text, index=True),
+    Column("models", ARRAY(Text), nullable=False, comment="What was listed by hand; empty means all."),
+    Column("members", _DOCUMENT, nullable=False, comment="A list of user_id, user_email and role (admin or user)."),
+    Column("model_aliases", _DOCUMENT, nullable=False, comment="What was set by hand; those of models are derived."),
+    Column("blocked", Boolean, nullable=False),
+    Column("metadata", _DOCUMENT, nullable=False),
+    Column("settings", _DOCUMENT, nullable=False, comment="LiteLLM's other fields, as they were sent."),
+    Column("version", Integer, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("created_at", _INSTANT, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("updated_at", _INSTANT, nullable=False),
+    Column("updated_by", Text, nullable=False),
+    Index("ix_team_created_at_team_id", "created_at", "team_id"),
+    Index("ix_team_members", "members", postgresql_using="gin", postgresql_ops={"members": "jsonb_path_ops"}),
+)
+
+user = Table(
+    "user",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("user_email", Text),
+    Column("user_alias", Text),
+    Column("role", Text, nullable=False),
+    Column("models", ARRAY(Text), nullable=False),
+    Column("metadata", _DOCUMENT, nullable=False),
+    Column("settings", _DOCUMENT, nullable=False, comment="LiteLLM's other fields, as they were sent."),
+    Column("version", Integer, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("created_at", _INSTANT, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("updated_at", _INSTANT, nullable=False),
+    Column("updated_by", Text, nullable=False),
+    CheckConstraint("role IN ({})".format(", ".join(f"'{role}'" for role in get_args(Role))), name="role"),
+    Index("ix_user_created_at_user_id", "created_at", "user_id"),
+    Index("ix_user_email", text("lower(user_email)")),
+)
+
+api_key = Table(
+    "api_key",
+    metadata,
+    Column("token", Text, primary_key=True, comment="SHA-256 of the key, in hex; the key itself is nowhere."),
+    Column("key_name", Text, nullable=False, comment="sk-... and the last four characters."),
+    Column("key_alias", Text, index=True),
+    Column("user_id", Text, index=True),
+    Column("team_id", Text, index=True),
+    Column("models", ARRAY(Text), nullable=False),
+    Column("allowed_routes", ARRAY(Text), nullable=False, comment="Empty means all."),
+    Column("expires", _INSTANT),
+    Column("blocked", Boolean, nullable=False),
+    Column("default_wait", Float, comment="Seconds that a write waits if the client says nothing; goes before ours."),
+    Column("previous_token", Text, comment="The token before the last regeneration, accepted until revoke_at."),
+    Column("revoke_at", _INSTANT),
+    Column("metadata", _DOCUMENT, nullable=False),
+    Column("settings", _DOCUMENT, nullable=False, comment="LiteLLM's other fields, as they were sent."),
+    Column("last_used_at", _INSTANT, comment="Written now and then by the API; no change of the key."),
+    Column("version", Integer, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("created_at", _INSTANT, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("updated_at", _INSTANT, nullable=False),
+    Column("updated_by", Text, nullable=False),
+    Index("ix_api_key_created_at_token", "created_at", "token"),
+    Index("ix_api_key_previous_token", "previous_token", postgresql_where=text("previous_token IS NOT NULL")),
 )

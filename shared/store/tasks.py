@@ -41,7 +41,7 @@ _is_chore = task.c.operation.in_([literal(name, literal_execute=True) for name i
 _is_due = task.c.next_attempt_at <= func.now()
 _is_one_of_these = task.c.task_id == func.any(bindparam("task_ids", type_=ARRAY(UUID(as_uuid=False))))
 # Types of objects whose lines others may need.
-_NEEDED_TYPES = [literal(name, literal_execute=True) for name in ("credential",)]
+_NEEDED_TYPES = [literal(name, literal_execute=True) for name in ("credential", "key", "team", "user")]
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -86,7 +86,8 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     principal: dict[str, Any]
     submitted_by: str
     origin: Origin
-    has_callback: bool
+    webhook_url: str | None
+    """Sealed."""
     is_cancelled: bool = False
     attempt: int
     has_followers: bool = False
@@ -114,7 +115,7 @@ CLAIM_COLUMNS = (
     task.c.principal,
     task.c.submitted_by,
     task.c.origin,
-    task.c.webhook_url.is_not(None).label("has_callback"),
+    task.c.webhook_url,
     task.c.cancel_requested_at.is_not(None).label("is_cancelled"),
     task.c.attempt,
 )
@@ -164,6 +165,11 @@ def insert_tasks() -> Insert:
     return insert_rows(task, *_NEW_COLUMNS).on_conflict_do_nothing(index_elements=[task.c.task_id])
 
 
+def insert_unless_known() -> Insert:
+    """As ``insert_tasks``, but passes over those whose idempotency key was used before."""
+    return insert_rows(task, *_NEW_COLUMNS).on_conflict_do_nothing()
+
+
 def accepted_with_keys(user_ids: list[str], keys: list[str]) -> Selection:
     """The tasks that these users submitted with these idempotency keys. Index: uq_task_idempotency_key."""
     pairs = list(zip(user_ids, keys, strict=True))
@@ -175,11 +181,20 @@ def accepted_with_keys(user_ids: list[str], keys: list[str]) -> Selection:
 def waiting_on(refs: list[ObjectRef]) -> Selection:
     """Open tasks in the lines of these objects, oldest first, but for those that will be cancelled.
 
+    With the owners that their commands name, which are those of the objects that they create.
+
     Index: ix_task_open_line.
     """
     return (
         select(
-            task.c.task_id, task.c.operation, task.c.digest, task.c.submitted_by, task.c.object_type, task.c.object_id
+            task.c.task_id,
+            task.c.operation,
+            task.c.digest,
+            task.c.submitted_by,
+            task.c.object_type,
+            task.c.object_id,
+            task.c.command["team_id"].astext.label("team_id"),
+            task.c.command["user_id"].astext.label("user_id"),
         )
         .where(IS_OPEN, task.c.cancel_requested_at.is_(None), task.c.line.in_([ref.line for ref in refs]))
         .order_by(task.c.seq)

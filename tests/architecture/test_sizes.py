@@ -10,8 +10,8 @@ LONGEST_FUNCTION = 60
 LONG_FUNCTION = 40
 LONG_FUNCTIONS_SHARE = 0.02
 LONGEST_FILE = 500
-BROAD_EXCEPTS = 4
-"""The outermost loops: of the bell's thread, of a group commit, of a drain, of an attempt."""
+BROAD_EXCEPTS = 5
+"""The outermost loops: of the bell's thread, of a group commit, of a drain, of an attempt, of a call."""
 MIGRATIONS = ROOT / "shared" / "store" / "migrations" / "versions"
 
 

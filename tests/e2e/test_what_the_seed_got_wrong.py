@@ -55,7 +55,7 @@ def test_02_a_patch_cannot_move_a_model_to_a_team_that_is_not_there(fleet: Fleet
     model_id = stored(fleet)
     before = shown(fleet, model_id)
     body = {"model_info": {"team_id": "of-nobody"}}
-    error = refusal(fleet.http.patch(f"/model/{model_id}/update", json=body), 400, "team_not_found")
+    error = refusal(fleet.http.patch(f"/model/{model_id}/update", json=body), 400, "unknown_team")
     assert error["param"] == "model_info.team_id"
     assert "does not exist in db" in error["message"]
     assert shown(fleet, model_id) == before

@@ -1,20 +1,21 @@
 """Builders for one side of Pointsman at a time, with defaults. Everything that is built carries the canary."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import Engine
+from sqlalchemy import Engine, insert
 
 from shared.domain.decision import Installation
 from shared.domain.models import CreateModel
-from shared.domain.rights import MASTER, Principal
+from shared.domain.rights import MASTER, Principal, Role
 from shared.encryption.keyring import Keyring
 from shared.encryption.sealing import Binding, seal_document, seal_text
 from shared.outbox.routing import Routes
 from shared.runtime.clock import new_id, now
-from shared.store import tasks
+from shared.store import tables, tasks
 from shared.store.rows import packed
 from shared.store.tasks import NewTask, Origin
 from worker.apply import Applied, Applier
@@ -83,6 +84,34 @@ def accept(engine: Engine, *rows: NewTask) -> list[str]:
     return [row.task_id for row in rows]
 
 
+def _stamped(**fields: Any) -> Json:
+    by = {"created_by": MASTER.user_id, "updated_by": MASTER.user_id, "created_at": now(), "updated_at": now()}
+    return {"metadata": {}, "settings": {}, "version": 1, "revision": 1, **by, **fields}
+
+
+def store_team(engine: Engine, team_id: str, *, admins: Sequence[str] = (), users: Sequence[str] = ()) -> None:
+    """A team as it is stored, with these members."""
+    roles = {**dict.fromkeys(users, "user"), **dict.fromkeys(admins, "admin")}
+    members = [{"user_id": user_id, "user_email": None, "role": role} for user_id, role in roles.items()]
+    row = _stamped(team_id=team_id, models=[], members=members, model_aliases={}, blocked=False)
+    with engine.begin() as connection:
+        connection.execute(insert(tables.team).values(row))
+
+
+def store_user(engine: Engine, user_id: str, role: Role = "internal_user") -> None:
+    with engine.begin() as connection:
+        connection.execute(insert(tables.user).values(_stamped(user_id=user_id, role=role, models=[])))
+
+
+def store_key(engine: Engine, key: str, user_id: str | None = None, **fields: Any) -> Principal:
+    """A virtual key as it is stored, of this user. Returns what the task rows say of who asks with it."""
+    token = hashlib.sha256(key.encode()).hexdigest()
+    row = _stamped(token=token, key_name=f"sk-...{key[-4:]}", user_id=user_id, models=[], allowed_routes=[])
+    with engine.begin() as connection:
+        connection.execute(insert(tables.api_key).values(row | {"blocked": False} | fields))
+    return Principal(user_id=user_id or f"key:{token}", role="internal_user", key_id=token)
+
+
 class Side:
     """The worker's side, without Celery: what its Celery tasks would call. Keeps what it told after each commit."""
 
@@ -98,7 +127,8 @@ class Side:
         installation: Installation = Installation(),  # noqa: B008  (frozen)
     ) -> None:
         self.told: list[Applied] = []
-        self.applier = Applier(engine, keyring, Routes(slack=slack), batch_size, clock, lambda: installation)
+        routes = Routes(slack=slack, slack_events=("model.*", "task.poisoned"))
+        self.applier = Applier(engine, keyring, routes, batch_size, clock, lambda: installation)
         self.attempts = Attempts(engine, self.applier, max_attempts, clock, lambda: 0.5)
         self.drain = Drain(self.applier, self.attempts, batch_size, self.told.append)
 

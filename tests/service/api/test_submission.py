@@ -170,7 +170,7 @@ async def test_a_refused_value_is_never_repeated(client: httpx.AsyncClient) -> N
 
 async def test_a_team_that_does_not_exist_is_named(client: httpx.AsyncClient) -> None:
     response = await client.post("/model/new", json=a_model(info={"team_id": "t-1"}))
-    assert problem_of(response) == (400, "team_not_found")
+    assert problem_of(response) == (400, "unknown_team")
 
 
 async def test_another_method_is_told_which_are_allowed(client: httpx.AsyncClient) -> None:

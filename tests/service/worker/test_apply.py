@@ -3,15 +3,20 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 from sqlalchemy import Engine
 
+from shared.domain.principals import principal_of
 from shared.domain.rights import Principal
 from shared.encryption.keyring import Keyring
-from tests.service.building import CANARY, Side, a_task, accept
+from shared.runtime.clock import now
+from shared.store import principals
+from tests.service.building import CANARY, Side, a_task, accept, store_key, store_team, store_user
 
 Database = psycopg.Connection[Any]
 
@@ -115,12 +120,43 @@ def test_a_refusal_fails_its_own_task_and_is_audited(
 def test_rights_are_judged_again_when_applying(
     side: Side, engine: Engine, keyring: Keyring, database: Database
 ) -> None:
-    nobody = Principal(user_id="u-1", role="internal_user", key_id="k-1")
-    (task_id,) = accept(engine, a_task(keyring, principal=nobody))
+    store_user(engine, "ann")
+    store_user(engine, "adam", "proxy_admin")
+    by_ann = a_task(keyring, principal=promoted(store_key(engine, "sk-ann", "ann")))
+    by_adam = a_task(keyring, principal=store_key(engine, "sk-adam", "adam"))
+    by_a_stranger = a_task(keyring, principal=Principal(user_id="adam", role="proxy_admin", key_id="k-1"))
+    lost, kept, unknown = accept(engine, by_ann, by_adam, by_a_stranger)
     side.applier.apply_due()
-    assert statuses(database) == {task_id: "failed"}
-    ((code,),) = database.execute("SELECT problem->>'code' FROM task").fetchall()
-    assert code == "not_permitted"
+    assert statuses(database) == {lost: "failed", kept: "succeeded", unknown: "failed"}
+    codes = database.execute("SELECT problem->>'code' FROM task WHERE status = 'failed' ORDER BY seq").fetchall()
+    assert codes == [("not_permitted",), ("unknown_key",)]
+
+
+def promoted(principal: Principal) -> Principal:
+    """What a row says that was written while the user was an admin."""
+    return msgspec.structs.replace(principal, role="proxy_admin")
+
+
+def test_who_is_an_admin_of_which_team_is_read_from_the_teams(engine: Engine) -> None:
+    store_user(engine, "ann", "internal_user_viewer")
+    store_team(engine, "led", admins=["ann"], users=["bob"])
+    store_team(engine, "joined", admins=["bob"], users=["ann"])
+    store_team(engine, "other", admins=["bob"])
+    of_ann, of_team = store_key(engine, "sk-ann", "ann"), store_key(engine, "sk-team", team_id="led")
+    replaced = store_key(engine, "sk-new", "bob", previous_token="0" * 64, revoke_at=now() + timedelta(hours=1))
+    with engine.begin() as connection:
+        tokens = sorted((of_ann.key_id, of_team.key_id, "0" * 64, "f" * 64))
+        found = principals.standings(connection.execute(principals.by_tokens(), {"tokens": tokens}))
+    assert set(found) == {of_ann.key_id, of_team.key_id, replaced.key_id, "0" * 64}
+    assert principal_of(found[of_ann.key_id], now()) == Principal(
+        user_id="ann",
+        role="internal_user_viewer",
+        key_id=of_ann.key_id,
+        admin_of=frozenset(("led",)),
+        member_of=frozenset(("led", "joined")),
+    )
+    assert principal_of(found[of_team.key_id], now()) == msgspec.structs.replace(of_team, team_id="led")
+    assert principal_of(found["0" * 64], now()).admin_of == {"joined", "other"}
 
 
 @pytest.mark.leaves_open_tasks("one is put off for an hour")

@@ -3,13 +3,35 @@ from typing import Any
 import msgspec
 import pytest
 
-from shared.domain import credentials, models
+from shared.domain import credentials, keys, models, team_models, teams, users, webhooks
 from shared.domain.credentials import CreateCredential, DeleteCredential, UpdateCredential
-from shared.domain.decision import Context, Installation, ObjectRef
+from shared.domain.decision import Context, ObjectRef
 from shared.domain.encryption import RotateKeys
+from shared.domain.keys import (
+    BlockKey,
+    CreateKey,
+    DeleteKeys,
+    Key,
+    KeyFields,
+    RegenerateKey,
+    UnblockKey,
+    UpdateKey,
+)
+from shared.domain.members import Member
 from shared.domain.models import BlockModel, CreateModel, DeleteModel, RollbackModel, UnblockModel, UpdateModel
 from shared.domain.rights import MASTER
 from shared.domain.tasks import CHORES, Line
+from shared.domain.users import CreateUser, DeleteUsers, UpdateUser, User
+from shared.domain.webhooks import (
+    CreateWebhook,
+    DeleteWebhook,
+    DisableWebhook,
+    EnableWebhook,
+    ReplayWebhook,
+    RotateSecret,
+    SendTest,
+    UpdateWebhook,
+)
 from shared.operations import OPERATIONS, command_from
 from shared.runtime.clock import now
 
@@ -26,7 +48,44 @@ COMMANDS: dict[str, Any] = {
     "credential.update": UpdateCredential(credential_name="c-1", set_values={"api_key": "y"}),
     "credential.delete": DeleteCredential(credential_name="c-1"),
     "encryption.rotate": RotateKeys(key_id="k-1"),
+    "webhook.create": CreateWebhook(webhook_id="w-1", url="x", event_types=("*",), secret="y", description="d"),
+    "webhook.update": UpdateWebhook(webhook_id="w-1", event_types=("model.*",)),
+    "webhook.delete": DeleteWebhook(webhook_id="w-1"),
+    "webhook.rotate_secret": RotateSecret(webhook_id="w-1", secret="z"),
+    "webhook.enable": EnableWebhook(webhook_id="w-1"),
+    "webhook.disable": DisableWebhook(webhook_id="w-1"),
+    "webhook.test": SendTest(webhook_id="w-1"),
+    "webhook.replay": ReplayWebhook(webhook_id="w-1", since=now()),
+    "team.create": teams.CreateTeam(team_id="t-1", models=("gpt",)),
+    "team.update": teams.UpdateTeam(team_id="t-1", team_alias="A", settings={"rpm_limit": None}, if_match="*"),
+    "team.delete": teams.DeleteTeams(team_ids=("t-1",)),
+    "team.block": teams.BlockTeam(team_id="t-1"),
+    "team.unblock": teams.UnblockTeam(team_id="t-1"),
+    "team.member_add": teams.AddMembers(team_id="t-1", members=(Member(user_id="ann", role="admin"),)),
+    "team.member_update": teams.UpdateMember(team_id="t-1", user_id="default_user_id", role="user"),
+    "team.member_delete": teams.DeleteMember(team_id="t-1", user_id="default_user_id"),
+    "team.model_add": teams.AddTeamModels(team_id="t-1", models=("claude",)),
+    "team.model_delete": teams.DeleteTeamModels(team_id="t-1", models=("gpt",)),
+    "key.create": CreateKey(token="k-1", key_name="sk-...abcd", models=("gpt-4o",), settings={"rpm_limit": 5}),
+    "key.update": UpdateKey(token="k-1", fields=KeyFields(blocked=True, duration_s=None), if_match="*"),
+    "key.regenerate": RegenerateKey(token="k-1", new_token="k-2", new_key_name="sk-...wxyz", grace_s=60),
+    "key.block": BlockKey(token="k-1"),
+    "key.unblock": UnblockKey(token="k-1"),
+    "key.delete": DeleteKeys(tokens=("k-1",)),
+    "user.create": CreateUser(user_id="u-1", role="internal_user", key=CreateKey(token="k-1", key_name="sk-...abcd")),
+    "user.update": UpdateUser(user_id="u-1", role="proxy_admin"),
+    "user.delete": DeleteUsers(user_ids=("u-1",)),
 }
+_STAMPS: dict[str, Any] = {
+    "version": 1,
+    "created_at": now(),
+    "created_by": "ann",
+    "updated_at": now(),
+    "updated_by": "ann",
+}
+
+
+NAMES: tuple[Any, ...] = ("m-1", "c-1", "w-1", "u-1", "k-1", "k-2", "t-1", ["k-1"], ["u-1"], ["t-1"])
 
 
 def the_state_before(name: str) -> dict[ObjectRef, Any]:
@@ -34,6 +93,16 @@ def the_state_before(name: str) -> dict[ObjectRef, Any]:
     if name == "model.create":
         return {models.ref("m-1"): None}
     context = Context(now=now(), principal=MASTER, task_id="t")
+    if name.startswith("webhook."):
+        where = webhooks.ref("w-1")
+        if name == "webhook.create":
+            return {where: None}
+        created = webhooks.create({where: None}, COMMANDS["webhook.create"], context).objects[where]
+        return {where: msgspec.structs.replace(created, enabled=name != "webhook.enable")}
+    if name.startswith("team."):
+        return the_team_before(name, context)
+    if name.startswith(("key.", "user.")):
+        return the_key_and_user_before(name)
     if name.startswith("credential."):
         where = credentials.ref("c-1")
         if name == "credential.create":
@@ -43,6 +112,31 @@ def the_state_before(name: str) -> dict[ObjectRef, Any]:
     created = models.create({models.ref("m-1"): None}, COMMANDS["model.create"], context).objects[models.ref("m-1")]
     changed = msgspec.structs.replace(created, model_name="other", blocked=name == "model.unblock", version=2)
     return {models.ref("m-1"): changed, models.revision_ref("m-1", 1): created}
+
+
+def the_team_before(name: str, context: Context) -> dict[ObjectRef, Any]:
+    where = teams.ref("t-1")
+    lists = {
+        team_models.names_ref("t-1"): {},
+        team_models.keys_ref("t-1"): None,
+        team_models.belongings_ref("t-1"): None,
+    }
+    if name == "team.create":
+        return {where: None, **lists}
+    created = teams.create({where: None, **lists}, COMMANDS["team.create"], context).objects[where]
+    return {where: msgspec.structs.replace(created, blocked=name == "team.unblock"), **lists}
+
+
+def the_key_and_user_before(name: str) -> dict[ObjectRef, Any]:
+    key = Key(token="k-1", key_name="sk-...abcd", blocked=name == "key.unblock", **_STAMPS)
+    user = User(user_id="u-1", role="internal_user", **_STAMPS)
+    is_there = not name.endswith(".create")
+    return {
+        keys.ref("k-1"): key if is_there else None,
+        keys.ref("k-2"): None,
+        users.ref("u-1"): user if is_there else None,
+        users.belongings_ref("u-1"): None,
+    }
 
 
 def test_every_operation_has_a_command_here() -> None:
@@ -68,14 +162,29 @@ def test_a_decision_changes_only_what_it_touches(name: str) -> None:
     touched = operation.touched(command)
     assert touched[0].object_type == operation.object_type
     before = the_state_before(name)
-    operation.check(command, {touched[0]: Line(is_stored=not name.endswith(".create"))}, Installation())
+    operation.check(
+        command,
+        {touched[0]: Line(is_stored=not name.endswith(".create"))},
+        Context(now=now(), principal=MASTER, task_id="t"),
+    )
     state = {ref: before[ref] for ref in touched}
     decision = operation.decide(state, command, Context(now=now(), principal=MASTER, task_id="t"))
     assert set(decision.objects) <= set(touched)
     assert {ObjectRef(change.object_type, change.object_id) for change in decision.changes} <= set(touched)
     assert decision.changes
     answered = operation.answer(decision.result)
-    assert answered.get("model_id", answered.get("credential_name")) in ("m-1", "c-1")
+    named = (
+        "deleted_teams",
+        "deleted_users",
+        "team_id",
+        "model_id",
+        "credential_name",
+        "webhook_id",
+        "token",
+        "deleted_keys",
+        "user_id",
+    )
+    assert next(answered[field] for field in named if answered.get(field)) in NAMES
 
 
 @pytest.mark.parametrize("name", CHORES)
@@ -84,4 +193,4 @@ def test_a_long_task_is_found_by_its_line(name: str) -> None:
     (own,) = operation.touched(command)
     assert own.object_type == operation.object_type
     assert own.line == CHORES[name]
-    operation.check(command, {own: Line(is_stored=False)}, Installation())
+    operation.check(command, {own: Line(is_stored=False)}, Context(now=now(), principal=MASTER, task_id="t"))

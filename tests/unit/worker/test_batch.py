@@ -6,15 +6,17 @@ import pytest
 
 from shared.domain.decision import Installation, ObjectRef
 from shared.domain.models import CreateModel
+from shared.domain.principals import Standing
 from shared.domain.problems import Poisoned
 from shared.domain.rights import MASTER
 from shared.encryption.keyring import Keyring, new_key
-from shared.encryption.sealing import Binding, seal_document
+from shared.encryption.sealing import Binding, seal_document, seal_text
 from shared.operations import command_from
-from shared.outbox.routing import Routes
+from shared.outbox.routing import Endpoint, Routes
 from shared.runtime.clock import new_id
 from shared.store.tasks import Claimed, Origin
 from worker.batch import Batch
+from worker.principals import Principals
 
 KEYRING = Keyring.parse(new_key("test"))
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -22,10 +24,12 @@ CANARY = "sk-canary-77c1d0a9be5f42"
 
 
 def a_claimed(model_id: str = "m-1", *, name: str = "gpt", has_callback: bool = False, **fields: Any) -> Claimed:
+    task_id = new_id()
+    hook = seal_text(KEYRING, Binding("task", task_id), "https://example.com/hook", "webhook_url")
     params = seal_document(KEYRING, Binding("model", model_id), {"model": "openai/gpt-4o", "api_key": CANARY})
     command = CreateModel(model_id=model_id, model_name=name, litellm_params=params, model_info={})
     given: dict[str, Any] = {
-        "task_id": new_id(),
+        "task_id": task_id,
         "seq": 1,
         "operation": "model.create",
         "object_type": "model",
@@ -34,15 +38,16 @@ def a_claimed(model_id: str = "m-1", *, name: str = "gpt", has_callback: bool = 
         "principal": msgspec.to_builtins(MASTER),
         "submitted_by": MASTER.user_id,
         "origin": Origin(request_id="r-1", changed_by="ann"),
-        "has_callback": has_callback,
+        "webhook_url": hook if has_callback else None,
         "attempt": 0,
     }
     return Claimed(**(given | fields))
 
 
-def a_batch(*tasks: Claimed, slack: bool = False) -> Batch:
+def a_batch(*tasks: Claimed, slack: bool = False, principals: Principals | None = None) -> Batch:
     objects = dict.fromkeys(ObjectRef(task.object_type, task.object_id) for task in tasks)
-    return Batch(objects, NOW, KEYRING, Routes(slack=slack), Installation())
+    routes = Routes(slack=slack, slack_events=("model.created",))
+    return Batch(objects, NOW, KEYRING, routes, Installation(), principals)
 
 
 def decide(batch: Batch, *tasks: Claimed) -> None:
@@ -83,34 +88,79 @@ def test_an_entry_says_who_when_and_for_whom() -> None:
     assert (entry.recorded_at, entry.request_id, entry.operation) == (NOW, "r-1", "model.create")
 
 
-def test_rights_are_judged_again() -> None:
-    principal = {"user_id": "u", "role": "internal_user", "key_id": "k"}
-    batch = decided(a_claimed(principal=principal))
+def of_somebody(**standing: Any) -> tuple[dict[str, str], Principals]:
+    """A principal as a task row has it, and what is known of it now."""
+    known = Standing(token="k", current_token="k", user_id="u", role="internal_user")
+    stored = {"user_id": "u", "role": "proxy_admin", "key_id": "k"}
+    return stored, Principals({"k": msgspec.structs.replace(known, **standing)})
+
+
+def test_rights_are_judged_again_and_not_believed() -> None:
+    principal, principals = of_somebody()
+    task = a_claimed(principal=principal)
+    batch = a_batch(task, principals=principals)
+    decide(batch, task)
     assert (batch.endings[0].problem or {})["code"] == "not_permitted"
     assert batch.changed_of("model") == {}
 
 
+@pytest.mark.parametrize(
+    ("standing", "code"),
+    [
+        ({"blocked": True}, "key_blocked"),
+        ({"is_team_blocked": True}, "key_blocked"),
+        ({"expires": NOW}, "key_expired"),
+        ({"current_token": "next"}, "unknown_key"),
+    ],
+)
+def test_what_a_key_asked_for_is_refused_once_it_holds_no_more(standing: dict[str, Any], code: str) -> None:
+    principal, principals = of_somebody(role="proxy_admin", **standing)
+    task = a_claimed(principal=principal)
+    batch = a_batch(task, principals=principals)
+    decide(batch, task)
+    assert (batch.endings[0].problem or {})["code"] == code
+
+
 def test_nobody_is_told_unless_somebody_wants_to_know() -> None:
-    assert decided(a_claimed()).events == []
+    assert decided(a_claimed()).routed([]).events == []
 
 
 def test_a_callback_is_told_of_the_end_whatever_it_is() -> None:
-    batch = decided(a_claimed(has_callback=True), a_claimed(has_callback=True))
-    assert [event.type for event in batch.events] == ["task.succeeded", "task.failed"]
-    assert [delivery.destination for delivery in batch.deliveries] == ["callback", "callback"]
-    assert batch.events[1].data["problem"]["code"] == "model_exists"
+    outgoing = decided(a_claimed(has_callback=True), a_claimed(has_callback=True)).routed([])
+    assert [event.type for event in outgoing.events] == ["task.succeeded", "task.failed"]
+    assert [delivery.destination for delivery in outgoing.deliveries] == ["callback", "callback"]
+    assert outgoing.events[1].data["problem"]["code"] == "model_exists"
+
+
+def test_callbacks_of_one_user_to_one_host_take_turns_with_each_other_only() -> None:
+    of_another = {"submitted_by": "another"}
+    outgoing = decided(
+        a_claimed("a", has_callback=True),
+        a_claimed("b", has_callback=True),
+        a_claimed("c", has_callback=True, **of_another),
+    ).routed([])
+    first, second, third = (delivery.destination_id for delivery in outgoing.deliveries)
+    assert first == second != third
+    assert "example.com" not in first
+
+
+def test_whoever_listens_is_told_of_the_change_and_of_the_end() -> None:
+    listening = Endpoint(webhook_id="w", event_types=("*",), team_id=None, enabled=True)
+    outgoing = decided(a_claimed()).routed([listening])
+    assert [event.type for event in outgoing.events] == ["model.created", "task.succeeded"]
+    assert {delivery.webhook_id for delivery in outgoing.deliveries} == {"w"}
 
 
 def test_slack_is_told_of_an_added_model() -> None:
-    batch = decided(a_claimed(), slack=True)
-    assert [event.type for event in batch.events] == ["model.created"]
-    assert batch.deliveries[0].event_id == batch.events[0].event_id
-    assert batch.events[0].event_id.startswith("evt_")
+    outgoing = decided(a_claimed(), slack=True).routed([])
+    assert [event.type for event in outgoing.events] == ["model.created"]
+    assert outgoing.deliveries[0].event_id == outgoing.events[0].event_id
+    assert outgoing.events[0].event_id.startswith("evt_")
 
 
 def test_no_secret_leaves_a_batch_but_sealed_in_its_object() -> None:
     batch = decided(a_claimed(has_callback=True), slack=True)
-    said = msgspec.json.encode([batch.entries, batch.events, batch.endings])
+    said = msgspec.json.encode([batch.entries, batch.routed([]).events, batch.endings])
     assert CANARY.encode() not in said
     assert b"api_key" not in msgspec.json.encode([ending.result for ending in batch.endings])
     assert CANARY.encode() not in msgspec.json.encode(batch.changed_of("model")["m-1"][0])
@@ -129,4 +179,4 @@ def test_such_a_task_can_be_ended_with_a_problem() -> None:
     batch.fail(task, Poisoned(3).problem())
     assert batch.endings[0].status == "failed"
     assert (batch.entries[0].action, batch.entries[0].actor) == ("refused", MASTER.user_id)
-    assert batch.events[0].data["problem"]["code"] == "poisoned"
+    assert batch.routed([]).events[0].data["problem"]["code"] == "poisoned"

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from shared.domain.decision import ObjectRef
-from shared.store import outbox, tasks
+from shared.store import destinations, outbox, tasks
 from shared.store.engines import worker_engine
 from tests.conftest import TEMPLATE
 
@@ -25,8 +25,9 @@ FROM generate_series(1, 20000) AS n
 MANY_DELIVERIES = """
 INSERT INTO event (event_id, type, occurred_at, object_type, object_id, data)
 VALUES ('evt', 'task.succeeded', now(), 'task', 't', '{}');
-INSERT INTO delivery (delivery_id, event_id, destination, status, finished_at)
-SELECT gen_random_uuid(), 'evt', 'callback', CASE WHEN n > 9900 THEN 'pending' ELSE 'succeeded' END,
+INSERT INTO delivery (delivery_id, event_id, destination, destination_id, status, finished_at)
+SELECT gen_random_uuid(), 'evt', 'callback', 'callback:' || n % 50,
+       CASE WHEN n > 9900 THEN 'pending' ELSE 'succeeded' END,
        CASE WHEN n > 9900 THEN NULL ELSE now() END
 FROM generate_series(1, 10000) AS n
 """
@@ -93,7 +94,6 @@ def test_a_line_is_found_by_its_object(many: Engine, statement: Any) -> None:
         (tasks.due(100), "ix_task_open_seq"),
         (tasks.progress(), "ix_task_open_seq"),
         (tasks.progress(), "ix_task_finished_at"),
-        (outbox.lease_due(1, 60.0), "ix_delivery_due"),
         (outbox.any_due(), "ix_delivery_due"),
     ],
 )
@@ -101,6 +101,12 @@ def test_every_hot_statement_uses_its_index(many: Engine, statement: Any, index:
     plan = plan_of(many, statement, task_ids=[NOBODY])
     assert index in plan, plan
     assert "Seq Scan" not in plan, plan
+
+
+def test_what_is_due_for_a_turn_is_found_by_its_destination(many: Engine) -> None:
+    plan = plan_of(many, destinations.take_due({"callback:1": 50}, 60.0))
+    assert "ix_delivery_line" in plan, plan
+    assert "Seq Scan on delivery" not in plan, plan
 
 
 def test_the_engine_ends_a_transaction_that_stands_still(engine: Engine) -> None:

@@ -4,10 +4,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from shared.domain import models
-from shared.domain.decision import Context, Installation
+from shared.domain import models, team_models
+from shared.domain.decision import Context
 from shared.domain.models import CreateModel
-from shared.domain.problems import ModelExists, TeamNotFound
+from shared.domain.problems import ModelExists, UnknownTeam
 from shared.domain.rights import MASTER
 from shared.domain.tasks import Line
 
@@ -67,10 +67,11 @@ def test_a_creation_touches_its_model_only() -> None:
 
 def test_what_is_known_to_be_impossible_is_refused_when_accepting() -> None:
     with pytest.raises(ModelExists):
-        models.check_create(a_command(), {models.ref("m-1"): Line(is_stored=True)}, Installation())
-    with pytest.raises(TeamNotFound):
-        models.check_create(a_command(team_id="t"), {models.ref("m-1"): Line(is_stored=False)}, Installation())
-    models.check_create(a_command(), {models.ref("m-1"): Line(is_stored=False)}, Installation())
+        models.check_create(a_command(), {models.ref("m-1"): Line(is_stored=True)}, CONTEXT)
+    nowhere = {models.ref("m-1"): Line(is_stored=False), team_models.team_ref("t"): Line(is_stored=False)}
+    with pytest.raises(UnknownTeam):
+        models.check_create(a_command(team_id="t"), nowhere, CONTEXT)
+    models.check_create(a_command(), {models.ref("m-1"): Line(is_stored=False)}, CONTEXT)
 
 
 def test_a_command_can_be_read_again_from_its_row() -> None:

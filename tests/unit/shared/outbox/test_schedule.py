@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.outbox.schedule import DEFAULT_SCHEDULE_S, LONGEST_RETRY_AFTER_S, SPREAD, next_attempt
+from shared.outbox.schedule import DEFAULT_SCHEDULE_S, LONGEST_RETRY_AFTER_S, SPREAD, next_attempt, within
 from shared.runtime.settings import Settings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -61,3 +61,8 @@ def test_there_is_no_wait_before_the_first_attempt() -> None:
 def test_jitter_stays_within_a_fifth_of_the_plan(attempt: int, jitter: float) -> None:
     planned = DEFAULT_SCHEDULE_S[attempt - 1]
     assert planned * 0.8 - 0.001 <= wait_s(attempt, jitter=jitter) <= planned * 1.2 + 0.001
+
+
+def test_a_schedule_is_cut_where_it_takes_too_long() -> None:
+    assert within(DEFAULT_SCHEDULE_S, 3 * 3600) == (5, 30, 300, 1800, 7200)
+    assert within(DEFAULT_SCHEDULE_S, 0) == ()
