@@ -11,9 +11,8 @@ Outcome = Literal["accepted", "refused", "unknown"]
 
 _TASKS = """
 SELECT task_id::text, seq, idempotency_key AS key, status, object_type || '/' || object_id AS object, finished_at,
-       (SELECT count(*) FROM audit_entry a WHERE a.task_id = t.task_id) AS entries,
-       (SELECT min(position) FROM audit_entry a WHERE a.task_id = t.task_id) AS position
-FROM task t ORDER BY seq
+       count(a.position) AS entries, min(a.position) AS position
+FROM task t LEFT JOIN audit_entry a USING (task_id, object_type, object_id) GROUP BY t.task_id ORDER BY seq
 """
 
 
