@@ -12,9 +12,10 @@ from litestar.exceptions import HTTPException
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api import errors, openapi
-from api.auth import Authenticator
+from api.auth import Authenticator, Limits
 from api.catalogue import Catalogue
 from api.intake import Intake
+from api.limits import STORE, SharedCounts
 from api.lookups import Judge
 from api.reads import Reads
 from api.routes import (
@@ -39,6 +40,8 @@ from api.routes.audit import HeadSigner
 from api.seal_budget import SealBudget
 from api.submission import Submitter
 from api.teams import Teams
+from api.unreadable import UnreadableNotes
+from api.virtual_keys import VirtualKeys
 from api.waiting import Waiting
 from shared.audit import heads
 from shared.contract.config_file import parse
@@ -64,12 +67,14 @@ class Services:
     bell: Bell
     keyring: Keyring
     reads: Reads
+    virtual_keys: VirtualKeys
     waiting: Waiting
     submitter: Submitter
     catalogue: Catalogue
     teams: Teams
     readiness: health.Readiness
     budget: SealBudget
+    unreadable_notes: UnreadableNotes
     head_signer: HeadSigner
     judge: Judge
 
@@ -95,7 +100,7 @@ def create_app(settings: Settings) -> Litestar:
             encryption.router,
             webhook_reads.router,
         ],
-        middleware=[Authenticator(settings.master_key.reveal()).before],
+        middleware=[_authenticator(settings, services.virtual_keys).before],
     )
     return Litestar(
         route_handlers=[authenticated, health.router, document.router],
@@ -107,6 +112,7 @@ def create_app(settings: Settings) -> Litestar:
         },
         openapi_config=openapi.config(version("pointsman")),
         request_max_body_size=settings.max_body_bytes,
+        stores={STORE: SharedCounts(services.redis_client)},
         lifespan=[lambda _app: _running(services)],
         logging_config=None,
     )
@@ -129,7 +135,11 @@ def _services(settings: Settings) -> Services:
         waiting=waiting,
         reads=reads,
         allow=allow,
-        installation=lambda: Installation(config_model_ids=config_file.ids(), stores_models=settings.store_models),
+        installation=lambda: Installation(
+            config_model_ids=config_file.ids(),
+            stores_models=settings.store_models,
+            has_team_models=settings.team_models,
+        ),
         default_wait_s=settings.default_wait,
         max_wait_s=settings.max_wait,
         requires_if_match=settings.require_if_match,
@@ -140,12 +150,14 @@ def _services(settings: Settings) -> Services:
         bell=bell,
         keyring=keyring,
         reads=reads,
+        virtual_keys=VirtualKeys(reads),
         waiting=waiting,
         submitter=submitter,
         catalogue=Catalogue(reads, keyring, config_file),
         teams=Teams(reads),
         readiness=health.Readiness(reads, redis_client, config_file, settings.stall_after, version("pointsman")),
         budget=SealBudget(engine, keyring),
+        unreadable_notes=UnreadableNotes(engine),
         head_signer=_head_signer(settings),
         judge=Judge(allow),
     )
@@ -155,15 +167,28 @@ def _services(settings: Settings) -> Services:
 async def _running(services: Services) -> AsyncGenerator[None]:
     services.bell.start()
     services.budget.start()
+    services.unreadable_notes.start()
     services.waiting.start()
+    services.virtual_keys.start()
     try:
         yield
     finally:
+        await services.virtual_keys.stop()
         await services.waiting.stop()
         await services.budget.stop()
+        await services.unreadable_notes.stop()
         services.bell.stop()
         await services.redis_client.aclose()
         await services.engine.dispose()
+
+
+def _authenticator(settings: Settings, keys: VirtualKeys) -> Authenticator:
+    limits = Limits(
+        failures_of_source=settings.failures_per_minute,
+        writes_of_key=settings.key_writes_per_minute,
+        writes_of_source=settings.source_writes_per_minute,
+    )
+    return Authenticator(settings.master_key.reveal(), keys, limits)
 
 
 def _constant(value: object) -> Provide:

@@ -20,6 +20,7 @@ _BY_STATUS = {
     405: "method_not_allowed",
     413: "body_too_large",
     415: "unsupported_media_type",
+    429: "too_many_requests",
 }
 _TEXTS = {
     "not_found": "Not Found",
@@ -41,6 +42,8 @@ def on_http_exception(request: _Request, error: HTTPException) -> Response[dict[
         return answer(request, _query_problem(error))
     code = _BY_STATUS.get(error.status_code, "invalid_request" if error.status_code < 500 else "internal_error")
     response = answer(request, Problem(code=code, message=_TEXTS.get(code, CATALOGUE[code].title)))
+    if code == "too_many_requests":
+        response.headers.update(error.headers or {})
     if code == "method_not_allowed":
         response.set_header("Allow", ", ".join(_allowed_methods(request)))
     return response

@@ -6,7 +6,9 @@ from typing import Any
 import msgspec
 from litestar import Request
 
+from api.auth import Bearer
 from shared.domain.problems import InvalidHeader
+from shared.domain.rights import Principal
 from shared.runtime.clock import new_id
 from shared.store.tasks import Origin
 
@@ -67,9 +69,11 @@ def if_match(value: str | None) -> str | None:
     return tag
 
 
-def origin(request: Request[Any, Any, Any]) -> Origin:
+def origin(request: Request[Principal, Any, Any]) -> Origin:
+    """``litellm-changed-by`` of those who are not trusted to act for others is ignored, as LiteLLM does."""
     given = request.headers.get("x-request-id", "")
-    changed_by = request.headers.get("litellm-changed-by")
+    bearer: Bearer = request.auth
+    changed_by = request.headers.get("litellm-changed-by") if bearer.may_act_for(request.user) else None
     return Origin(
         request_id=given if _REQUEST_ID.fullmatch(given) else new_id(),
         source_address=request.client.host if request.client else None,

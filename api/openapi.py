@@ -114,7 +114,16 @@ _TASK_HEADERS = {
 _OPEN_TASK_HEADERS = _TASK_HEADERS | {
     "Retry-After": "Seconds after which to look again; absent once the task has ended.",
 }
-_OF_EVERY_ROUTE = ("not_authenticated", "internal_error", "unavailable")
+_OF_EVERY_ROUTE = (
+    "not_authenticated",
+    "unknown_key",
+    "key_expired",
+    "key_blocked",
+    "route_not_allowed",
+    "too_many_requests",
+    "internal_error",
+    "unavailable",
+)
 _REFUSALS_OF_SUBMISSIONS = (
     "invalid_request",
     "invalid_header",

@@ -8,6 +8,7 @@ import structlog
 from litestar import Request, Response
 
 from api import intake
+from api.auth import Bearer
 from api.errors import answer
 from api.headers import Preference, idempotency_key, origin, preference
 from api.presentation import instant, result_etag, task_result, task_view
@@ -24,9 +25,8 @@ from shared.domain.tasks import OpenTask
 from shared.encryption.keyring import Keyring
 from shared.encryption.sealing import Binding, seal_text
 from shared.encryption.sensitivity import is_sensitive_name
-from shared.operations import OPERATIONS, Command, check
+from shared.operations import OPERATIONS, Command, check, refuse_what_is_off
 from shared.outbox.addresses import Allowlist, RefusedTarget, check_url
-from shared.outbox.model_targets import check_model_targets
 from shared.runtime.clock import new_id, now
 from shared.store import tasks
 from shared.store.rows import AnyRow
@@ -89,7 +89,8 @@ class Submitter:
         preferred = preference(request.headers.get("prefer"), self._max_wait_s)
         accepting = self._accepting(request, asked)
         own_id = accepting.row.task_id
-        wait_s = self._wait_s(preferred)
+        bearer: Bearer = request.auth
+        wait_s = self._wait_s(preferred, bearer)
         if wait_s <= 0 or self._waiting.is_full:
             task_id, wait_s = await self._accept(accepting), 0
         else:
@@ -97,29 +98,28 @@ class Submitter:
             with self._waiting.watch(own_id) as watch:
                 task_id = await self._accept(accepting)
                 if task_id == own_id:
-                    await watch.ended(wait_s)
+                    await watch.ended(wait_s, bearer.still_holds)
         headers = _headers(task_id, preferred)
         if task_id != own_id:
             headers[REPLAYED] = "true"
         elif wait_s <= 0:
             return _accepted(_fresh(accepting.row, request.headers.get("webhook-url")), headers)
-        return await self._answer(request, await self._stored(task_id, own_id, wait_s), headers, is_waited=wait_s > 0)
+        row = await self._stored(accepting, task_id, wait_s, bearer)
+        return await self._answer(request, row, headers, is_waited=wait_s > 0)
 
     async def accept(self, request: Request[Principal, Any, Any], asked: Asked) -> str:
         """Accept one command without waiting for it; the id of its task. Raises as ``submit`` does."""
         return await self._accept(self._accepting(request, asked))
 
-    def check_model_targets(self, principal: Principal, params: dict[str, Any]) -> None:
-        """Only a proxy admin points a model at private addresses. Raises DestinationRefused."""
-        if principal.role != "proxy_admin":
-            check_model_targets(params, self._allow)
-
-    def _wait_s(self, preferred: Preference) -> float:
+    def _wait_s(self, preferred: Preference, bearer: Bearer) -> float:
         if preferred.wait_s is not None:
             return preferred.wait_s
-        return 0 if preferred.is_async else self._default_wait_s
+        of_key = bearer.default_wait_s
+        default_wait_s = self._default_wait_s if of_key is None else min(of_key, self._max_wait_s)
+        return 0 if preferred.is_async else default_wait_s
 
     def _accepting(self, request: Request[Principal, Any, Any], asked: Asked) -> intake.Request:
+        refuse_what_is_off(asked.operation, asked.command, self._installation())
         authorise(request.user, asked.operation)
         if self._requires_if_match and getattr(asked.command, "if_match", "*") is None:
             raise PreconditionRequired
@@ -194,16 +194,16 @@ class Submitter:
         )
         return task_id
 
-    async def _stored(self, task_id: str, own_id: str, wait_s: float) -> AnyRow:
+    async def _stored(self, accepting: intake.Request, task_id: str, wait_s: float, bearer: Bearer) -> AnyRow:
         """The task as it is stored; waits here if the request repeats one that has not ended."""
         row = await self._reads.row(tasks.by_ids(), task_ids=[task_id])
         if row is None:
             raise TaskNotFound
-        if task_id == own_id or row.finished_at is not None or wait_s <= 0:
+        if task_id == accepting.row.task_id or row.finished_at is not None or wait_s <= 0:
             return row
         with self._waiting.watch(task_id) as watch:
-            await watch.ended(wait_s)
-        return await self._stored(task_id, own_id, 0)
+            await watch.ended(wait_s, bearer.still_holds)
+        return await self._stored(accepting, task_id, 0, bearer)
 
     async def _answer(
         self, request: Request[Principal, Any, Any], row: AnyRow, headers: dict[str, str], *, is_waited: bool

@@ -5,17 +5,21 @@ from typing import Any, Literal
 
 import msgspec
 
+from api.keys import as_shown_to
 from api.reads import Reads
+from shared.contract import keys as key_contract
 from shared.contract import teams as contract
 from shared.domain.problems import TeamNotFound
-from shared.domain.rights import Ownership, Principal, is_allowed, scope
+from shared.domain.rights import Ownership, Principal, is_allowed, may_ever, scope
 from shared.domain.teams import Team, document
 from shared.encryption.masking import without_secrets
-from shared.store import teams
+from shared.runtime.clock import now
+from shared.store import keys, teams
 from shared.store.rows import AnyRow
 from shared.store.teams import TeamFilter
 
 View = dict[str, Any]
+MAX_KEYS_SHOWN = 1000
 
 
 class Teams:
@@ -37,16 +41,20 @@ class Teams:
         return {
             "team_id": team.team_id,
             "team_info": view,
-            "keys": [],
+            "keys": (await self._keys(principal, [team]))[team.team_id],
             "team_memberships": contract.memberships(team.team_id, team.members),
         }
 
     async def all(self, principal: Principal, wanted: TeamFilter) -> list[View]:
         """Raises NotPermitted."""
         found = _teams(await self._reads.rows(teams.everything(_seen(principal, wanted))))
-        views = await self._views(principal, found)
+        views, keys = await self._views(principal, found), await self._keys(principal, found)
         return [
-            {**view, "team_memberships": contract.memberships(team.team_id, team.members), "keys": []}
+            {
+                **view,
+                "team_memberships": contract.memberships(team.team_id, team.members),
+                "keys": keys[team.team_id],
+            }
             for team, view in zip(found, views, strict=True)
         ]
 
@@ -66,12 +74,23 @@ class Teams:
         statement = teams.page(wanted, limit=size, offset=(page - 1) * size, sort_by=sort_by, sort_order=sort_order)
         found = _teams(await self._reads.rows(statement))
         views = await self._views(principal, found)
-        keys = {row.team_id: row.key_count for row in await self._reads.rows(teams.key_counts(_ids(found)))}
+        counts = {row.team_id: row.key_count for row in await self._reads.rows(teams.key_counts(_ids(found)))}
         listed = [
-            {**view, "members_count": len(team.members), "keys_count": keys.get(team.team_id, 0)}
+            {**view, "members_count": len(team.members), "keys_count": counts.get(team.team_id, 0)}
             for team, view in zip(found, views, strict=True)
         ]
         return listed, counted[0] if counted else 0
+
+    async def _keys(self, principal: Principal, found: Sequence[Team]) -> dict[str, list[View]]:
+        """Those that the principal may see, by team."""
+        listed: dict[str, list[View]] = {team.team_id: [] for team in found}
+        if found and may_ever(principal, "key.read"):
+            at, visible = now(), scope(principal, "key.read")
+            statement = keys.all_of_teams(_ids(found), visible, limit=MAX_KEYS_SHOWN)
+            for row in await self._reads.rows(statement):
+                key = as_shown_to(principal, keys.from_row(row))
+                listed[row.team_id].append(key_contract.listed(key, row.last_used_at, at))
+        return listed
 
     async def _views(self, principal: Principal, found: Sequence[Team]) -> list[View]:
         names: dict[str, dict[str, None]] = {team.team_id: {} for team in found}

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable
 
 import structlog
 
@@ -13,6 +13,7 @@ from shared.messaging.wakeups import woken
 from shared.store import tasks
 
 LOOK_EVERY_S = 1.0
+StillHolds = Callable[[], Awaitable[None]]
 
 _log = structlog.get_logger(__name__)
 
@@ -32,13 +33,23 @@ class Watch:
             self.has_ended = status in ENDED
             self._moved.set()
 
-    async def moved_beyond(self, version: int, timeout_s: float) -> bool:
-        """Whether the task got past this version in time."""
-        return await self._until(lambda: self.version > version, timeout_s)
+    async def moved_beyond(self, version: int, timeout_s: float, still_holds: StillHolds) -> bool:
+        """Whether the task got past this version in time. Raises Refusal, once the right to know it is lost."""
+        return await self._while_held(lambda: self.version > version, timeout_s, still_holds)
 
-    async def ended(self, timeout_s: float) -> bool:
-        """Whether the task ended in time."""
-        return await self._until(lambda: self.has_ended, timeout_s)
+    async def ended(self, timeout_s: float, still_holds: StillHolds) -> bool:
+        """Whether the task ended in time. Raises Refusal, once the right to know it is lost."""
+        return await self._while_held(lambda: self.has_ended, timeout_s, still_holds)
+
+    async def _while_held(self, is_reached: Callable[[], bool], timeout_s: float, still_holds: StillHolds) -> bool:
+        until = asyncio.get_running_loop().time() + timeout_s
+        while (left_s := until - asyncio.get_running_loop().time()) > LOOK_EVERY_S:
+            if await self._until(is_reached, LOOK_EVERY_S):
+                return True
+            # While the database is away nobody can take the right away either.
+            with contextlib.suppress(Unavailable):
+                await still_holds()
+        return await self._until(is_reached, max(0, left_s))
 
     async def _until(self, is_reached: Callable[[], bool], timeout_s: float) -> bool:
         with contextlib.suppress(TimeoutError):

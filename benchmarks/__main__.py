@@ -9,17 +9,18 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from benchmarks import measurements, noop
+from benchmarks import deliveries, measurements, noop
 from benchmarks.report import Row, memory_table, table
 from benchmarks.stack import Beside, Stack, wait_until
 
-LONGEST_S = 290
+PARTS = ("accept", "done", "deliver")
+LONGEST_S = 480
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    arguments.add_argument("only", nargs="*", choices=[[], "accept", "done"], help="Only these; everything by default.")
-    only: list[str] = arguments.parse_args().only or ["accept", "done"]
+    arguments.add_argument("only", nargs="*", choices=[[], *PARTS], help="Only these; everything by default.")
+    only: list[str] = arguments.parse_args().only or list(PARTS)
     signal.signal(signal.SIGTERM, _ended)
     signal.signal(signal.SIGALRM, _too_long)
     signal.alarm(LONGEST_S)
@@ -51,6 +52,9 @@ def _measure(folder: Path, only: list[str]) -> tuple[list[Row], measurements.Mem
             rows.append(Row.seconds("ready, second start of `pointsman up`", stack.ready_s, goal_s=5))
             done, memory = _done_rows(stack, other)
             rows += done
+    if "deliver" in only:
+        _say("delivering")
+        rows += deliveries.rows(folder)
     return rows, memory
 
 

@@ -1,10 +1,5 @@
-"""Deliveries a second, and what twenty bad endpoints among two hundred cost the good ones, in one run.
+"""Deliveries a second, and what twenty bad endpoints among two hundred cost the good ones, in one run."""
 
-python -m benchmarks.deliveries
-"""
-
-import statistics
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,12 +7,16 @@ from typing import Any
 
 import httpx
 
+from benchmarks.measurements import percentile
+from benchmarks.report import Row
 from benchmarks.stack import Beside, Stack, free_port, wait_until
 
 ENDPOINTS = 200
 BAD = ("hang", "drip", "500")
 BAD_COUNT = 20
-ROUNDS = 20
+ROUNDS = 15
+GOAL_PER_S = 500
+GOAL_TIMES = 1.1
 PACE_S = 1.0
 LONGEST_S = 60.0
 
@@ -88,46 +87,41 @@ class Bench:
         return self.gathered(rounds * good)[0]
 
 
-def main() -> None:
+def rows(folder: Path) -> list[Row]:
+    """Starts a stack and the receivers of its own."""
     port = free_port()
-    with tempfile.TemporaryDirectory(prefix="pointsman-bench-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)  # the servers may run as another user
-        allow = {"POINTSMAN_WEBHOOK_ALLOW": "127.0.0.0/8"}
-        with Beside("receiver", [str(port)], folder) as receiver, Stack(folder, environment=allow) as stack:
-            url = f"http://127.0.0.1:{port}"
-            wait_until(lambda: _is_up(url), "the receiver", receiver.log)
-            _measure(Bench(stack, url))
+    allow = {"POINTSMAN_WEBHOOK_ALLOW": "127.0.0.0/8"}
+    with Beside("receiver", [str(port)], folder) as receiver, Stack(folder, environment=allow) as stack:
+        url = f"http://127.0.0.1:{port}"
+        wait_until(lambda: _is_up(url), "the receiver", receiver.log)
+        return _measured(Bench(stack, url))
 
 
-def _measure(bench: Bench) -> None:
+def _measured(bench: Bench) -> list[Row]:
     bench.register(1)
-    print(f"one endpoint:        {bench.rate(600, 1):6.0f} deliveries/s")
+    to_one = bench.rate(600, 1)
     bench.register(ENDPOINTS - 1)
-    print(f"{ENDPOINTS} endpoints:       {bench.rate(25, ENDPOINTS):6.0f} deliveries/s")
+    to_many = bench.rate(25, ENDPOINTS)
     alone = bench.paced(ROUNDS, ENDPOINTS)
-    _show(f"{ENDPOINTS} good", alone)
     bench.make_bad(BAD_COUNT)
     onset = bench.paced(ROUNDS, ENDPOINTS - BAD_COUNT)
-    _show(f"{BAD_COUNT} turn bad", onset)
     later = bench.paced(ROUNDS, ENDPOINTS - BAD_COUNT)
-    _show(f"{BAD_COUNT} are bad", later)
-    print(
-        f"p99 of the good ones: {_p99(onset) / _p99(alone):.2f} times while the others turn bad, "
-        f"{_p99(later) / _p99(alone):.2f} times afterwards"
-    )
+    return [
+        Row.rate("delivered a second, one endpoint", to_one),
+        Row.rate(f"  {ENDPOINTS} endpoints", to_many, goal=GOAL_PER_S),
+        Row.at_most_times("event to endpoint, p50 ms, while 20 of 200 turn bad", _p50(onset), _p50(alone)),
+        Row.at_most_times("  p99 ms", _p99(onset), _p99(alone), goal=GOAL_TIMES),
+        Row.at_most_times("  p50 ms, afterwards", _p50(later), _p50(alone)),
+        Row.at_most_times("  p99 ms", _p99(later), _p99(alone), goal=GOAL_TIMES),
+    ]
 
 
-def _show(what: str, delays_s: Sequence[float]) -> None:
-    print(
-        f"{what:20} p50 {statistics.median(delays_s) * 1000:6.0f} ms, p99 {_p99(delays_s) * 1000:6.0f} ms, "
-        f"{len(delays_s)} deliveries",
-        flush=True,
-    )
+def _p50(delays_s: Sequence[float]) -> float:
+    return percentile([delay_s * 1000 for delay_s in delays_s], 50)
 
 
 def _p99(delays_s: Sequence[float]) -> float:
-    return statistics.quantiles(delays_s, n=100)[98]
+    return percentile([delay_s * 1000 for delay_s in delays_s], 99)
 
 
 def _is_up(url: str) -> bool:
@@ -135,7 +129,3 @@ def _is_up(url: str) -> bool:
         return httpx.get(f"{url}/report", timeout=1).is_success
     except httpx.TransportError:
         return False
-
-
-if __name__ == "__main__":
-    main()

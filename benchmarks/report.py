@@ -34,6 +34,24 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         return cls(what=what, ours=_number(ours), other=f"{_number(other)}  {against}", ratio=f"{ours / other:.2f}")
 
     @classmethod
+    def rate(cls, what: str, per_s: float, goal: float | None = None) -> "Row":
+        if goal is None:
+            return cls(what=what, ours=_number(per_s))
+        return cls(what=what, ours=_number(per_s), goal=f"at least {goal:g}", verdict=_verdict(per_s >= goal))
+
+    @classmethod
+    def at_most_times(cls, what: str, ours: float, without: float, goal: float | None = None) -> "Row":
+        ratio = ours / without
+        return cls(
+            what=what,
+            ours=_number(ours),
+            other=f"{_number(without)}  without them",
+            ratio=f"{ratio:.2f}",
+            goal="" if goal is None else f"at most {goal:g}",
+            verdict="" if goal is None else _verdict(ratio <= goal),
+        )
+
+    @classmethod
     def seconds(cls, what: str, seconds: float, goal_s: float | None = None) -> "Row":
         if goal_s is None:
             return cls(what=what, ours=f"{seconds:.1f} s")

@@ -18,13 +18,15 @@ from shared.domain import (
     key_changes,
     keys,
     models,
+    renames,
     teams,
     user_changes,
     users,
     webhooks,
 )
 from shared.domain.access import OWNERSHIP
-from shared.domain.decision import Context, Decision, ObjectRef, State
+from shared.domain.decision import Context, Decision, Installation, ObjectRef, State
+from shared.domain.problems import TeamModelsOff
 from shared.domain.rights import OPEN, Ownership
 from shared.domain.tasks import ABSENT, Lines
 
@@ -113,7 +115,7 @@ OPERATIONS: dict[str, Operation] = {
         command=models.UpdateModel,
         touched=models.touched,
         check=models.check_change,
-        decide=models.update,
+        decide=renames.update,
         answer=model_contract.row,
         needed=models.needed,
         named=models.named,
@@ -139,7 +141,7 @@ OPERATIONS: dict[str, Operation] = {
         command=models.RollbackModel,
         touched=models.touched,
         check=models.check_change,
-        decide=models.rollback,
+        decide=renames.rollback,
         answer=model_contract.row,
     ),
     "model.delete": Operation(
@@ -370,6 +372,13 @@ def command_from(operation: str, stored: Any) -> Command:
     return msgspec.convert(stored, OPERATIONS[operation].command)
 
 
+def refuse_what_is_off(name: str, command: Any, installation: Installation) -> None:
+    """Before anything else is looked at, rights included (contract 9.34). Raises TeamModelsOff."""
+    names_team = OPERATIONS[name].object_type == models.OBJECT_TYPE and getattr(command, "team_id", None) is not None
+    if names_team and not installation.has_team_models:
+        raise TeamModelsOff
+
+
 def check(name: str, command: Any, lines: Lines, context: Context) -> None:
     """Rights and rules, as far as they are known when accepting. Raises Refusal."""
     operation = OPERATIONS[name]
@@ -393,6 +402,7 @@ def check(name: str, command: Any, lines: Lines, context: Context) -> None:
 
 def decide(name: str, command: Any, state: State, context: Context) -> Decision:
     """Rights and rules on what is there when it is applied. Raises Refusal."""
+    refuse_what_is_off(name, command, context.installation)
     operation = OPERATIONS[name]
     if access.is_unlimited(context.principal, name):
         return operation.decide(state, command, context)

@@ -24,7 +24,7 @@ TEMPLATE = "template_migrated"
 DATABASE = "a_test"
 _EMPTIED = """
 DELETE FROM delivery_attempt; DELETE FROM delivery; DELETE FROM event; DELETE FROM signing_secret;
-DELETE FROM api_key; DELETE FROM "user"; DELETE FROM team; DELETE FROM webhook_endpoint;
+DELETE FROM api_key; DELETE FROM "user"; DELETE FROM team; DELETE FROM webhook_endpoint; DELETE FROM unreadable_secret;
 DELETE FROM destination WHERE destination_id <> 'unsorted';
 DELETE FROM model; DELETE FROM model_revision; DELETE FROM credential; DELETE FROM task; DELETE FROM seal_count;
 UPDATE head SET position = 0, hash = repeat('0', 64), revision = 0, model_count = 0;

@@ -32,6 +32,7 @@ from shared.runtime.config_file import ConfigFile
 from shared.runtime.failpoints import reach
 from shared.runtime.settings import Misconfigured, Secret, Settings, variable_of
 from shared.store.engines import worker_engine
+from worker.alarms import Alarms
 from worker.apply import Applied, Applier
 from worker.attempts import Attempts
 from worker.chores.rekey import Rekeying
@@ -133,7 +134,11 @@ class Workshop:
             routes,
             settings.batch_size,
             now,
-            lambda: Installation(config_model_ids=config_file.ids(), stores_models=settings.store_models),
+            lambda: Installation(
+                config_model_ids=config_file.ids(),
+                stores_models=settings.store_models,
+                has_team_models=settings.team_models,
+            ),
         )
         attempts = Attempts(engine, applier, settings.max_attempts, now, random.random)
         self.drain = Drain(applier, attempts, settings.batch_size, self._tell)
@@ -148,7 +153,7 @@ class Workshop:
             told=self._tell,
             meanwhile=self.drain.drain,
         )
-        self.sweeper = Sweeper(engine, self._ring_apply, self._ring_deliver)
+        self.sweeper = Sweeper(engine, self._ring_apply, self._ring_deliver, Alarms(engine, routes, now).announce)
         self.retention = Retention(engine, timedelta(days=settings.retention_days), now)
         self.deliverer = Deliverer(
             engine=engine,
@@ -160,7 +165,6 @@ class Workshop:
                 clock=now,
             ),
             recording=Recording(
-                routes=routes,
                 waits_s=settings.webhook_schedule,
                 slack_window_s=settings.slack_window,
                 disable_after_s=settings.webhook_disable_after,

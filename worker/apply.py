@@ -92,7 +92,9 @@ def _load(connection: Connection, claimed: list[Claimed], commands: dict[str, Co
     to_change: list[ObjectRef] = []
     touched: list[ObjectRef] = []
     for task in claimed:
-        if not task.is_cancelled:
+        if task.is_cancelled:
+            touched.append(_ref(task))
+        else:
             to_change += OPERATIONS[task.operation].changes(commands[task.task_id])
             touched += OPERATIONS[task.operation].touched(commands[task.task_id])
     return objects.load(connection, to_change, touched)
@@ -155,14 +157,17 @@ def _save(connection: Connection, batch: Batch) -> Applied:
 
 def _replay(connection: Connection, batch: Batch) -> None:
     """Whoever asks for a replay says that the endpoint is well again."""
+    if not batch.replays:
+        return
+    places = [{"destination_id": f"webhook:{replay.webhook_id}"} for replay in batch.replays]
+    connection.execute(destinations.add(), packed(places))
+    connection.execute(destinations.forget_failures([place["destination_id"] for place in places]))
     for replay in batch.replays:
         give_up_at = batch.now + GIVE_UP_AFTER
         if replay.delivery_id is not None:
             connection.execute(outbox.replay_one(replay.webhook_id, replay.delivery_id, give_up_at))
         elif replay.since is not None:
             connection.execute(outbox.replay_failed(replay.webhook_id, replay.since, give_up_at))
-    if batch.replays:
-        connection.execute(destinations.forget_failures([f"webhook:{replay.webhook_id}" for replay in batch.replays]))
 
 
 def _record(connection: Connection, batch: Batch) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -208,13 +208,17 @@ class Batch:
                 status=status,
                 object_type=task.object_type,
                 object_id=task.object_id,
-                team_id=self._team_of(ObjectRef(task.object_type, task.object_id)),
+                team_id=self._team_of(task),
                 problem=problem,
             ),
         )
 
-    def _team_of(self, ref: ObjectRef) -> str | None:
-        return getattr(self._objects.get(ref) or self._before.get(ref), "team_id", None)
+    def _team_of(self, task: Claimed) -> str | None:
+        """That of the object, or, where there is none, the one that was asked for."""
+        ref = ObjectRef(task.object_type, task.object_id)
+        known = self._objects.get(ref) or self._before.get(ref)
+        command = cast("dict[str, Any]", task.command if isinstance(task.command, dict) else {})
+        return getattr(known, "team_id", command.get("team_id"))
 
     def _log(self, task: Claimed, change: Change, problem: Problem | None) -> None:
         before, after = describe(self._keyring, change)

@@ -170,7 +170,8 @@ def _lease(connection: Connection, limit: int) -> list[Burst]:
     connection.execute(destinations.begin_turns(list(turns), lease_id, LEASE_S))
     due: defaultdict[str, list[Leased]] = defaultdict(list)
     rooms = {destination_id: _room(turn) for destination_id, turn in turns.items()}
-    for row in connection.execute(destinations.take_due(rooms, LEASE_S)):
+    delivery_ids = [row.delivery_id for row in connection.execute(destinations.due(rooms))]
+    for row in connection.execute(destinations.take(delivery_ids, LEASE_S)):
         due[row.destination_id].append(msgspec.convert(fields_of(row), Leased))
     return [Burst(turn, lease_id, due[destination_id]) for destination_id, turn in turns.items() if due[destination_id]]
 

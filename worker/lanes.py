@@ -10,6 +10,7 @@ from typing import Final
 
 import structlog
 
+from shared.encryption.sealing import UnreadableField
 from shared.outbox.breaker import Result
 from shared.runtime.failpoints import reach
 from shared.store.destinations import Leased, Turn
@@ -37,7 +38,7 @@ class Burst:
         self.turn = turn
         self.lease_id = lease_id
         self.results: list[Result] = []
-        self.unreadable: list[Attempted] = []
+        self.unreadable: list[UnreadableField] = []
         self.is_gone = False
         self.endpoint: Leased = due[0]
         self.lanes = 1 if self.is_digest else min(LANES_OF_ONE, len(due))
@@ -70,7 +71,7 @@ class Burst:
         throttle_s = outcome.retry_after_s if outcome.status in _THROTTLES else None
         with self._lock:
             if attempted.unreadable is not None:
-                self.unreadable.append(attempted)
+                self.unreadable.append(attempted.unreadable)
             self.is_gone = self.is_gone or outcome.gone
             if attempted.counts:
                 self.results.append(

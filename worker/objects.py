@@ -8,10 +8,11 @@ from sqlalchemy import Connection
 
 from shared.domain import credentials as credential_domain
 from shared.domain import keys as key_domain
-from shared.domain import team_models
+from shared.domain import model_lists, team_models
 from shared.domain import users as user_domain
 from shared.domain import webhooks as webhook_domain
 from shared.domain.decision import ObjectRef
+from shared.domain.model_lists import GROUP_TYPE, Group
 from shared.domain.models import OBJECT_TYPE, REVISION_TYPE, Model, revision_ref
 from shared.store import credentials, destinations, keys, models, teams, users, webhooks
 from shared.store.rows import packed
@@ -46,6 +47,35 @@ def _name_belongings_of_users(connection: Connection, objects: Objects, own: set
     found += [key_domain.ref(row.token) for row in connection.execute(keys.of_users(user_ids))]
     own.update(found)
     objects.update(dict.fromkeys(found))
+
+
+def _name_listings_of_groups(connection: Connection, objects: Objects, own: set[ObjectRef]) -> None:
+    """What lists the names of models that are renamed. A model's name is its own task's to change, so it stays.
+
+    The groups are locked, in one order, so that of two models that leave one of them the second sees that it is last.
+    """
+    wanted = {model_lists.model_and_new_name(ref.object_id): ref for ref in objects if ref.object_type == GROUP_TYPE}
+    if not wanted:
+        return
+    names = {row.model_id: row for row in connection.execute(models.shown_names([model_id for model_id, _ in wanted]))}
+    refs = {
+        model_id: ref
+        for (model_id, new_name), ref in wanted.items()
+        if model_id in names and names[model_id].name != new_name
+    }
+    if not refs:
+        return
+    connection.execute(keys.lock_names([f"group/{names[one].team_id or ''}/{names[one].name}" for one in refs]))
+    found: defaultdict[str, defaultdict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for row in connection.execute(models.on_whose_lists(list(refs))):
+        found[row.model_id][row.kind].add(row.object_id)
+    for model_id, ref in refs.items():
+        of = found[model_id]
+        objects[ref] = Group(others=frozenset(of["other"]), hidden_in=frozenset(of["hidden_in"]))
+        listing = [ObjectRef(kind, object_id) for kind in ("team", "key", "user") for object_id in of[kind]]
+        own.update(listing)
+        for holder in listing:
+            objects.setdefault(holder, None)
 
 
 def _load_teams(connection: Connection, objects: Objects, own: set[ObjectRef]) -> None:
@@ -242,6 +272,7 @@ def _model_id_and_version(object_id: str) -> tuple[str, int]:
 # ``objects`` and fills in their states; ``own`` are those to be locked against everybody, the others only against
 # change. Lists come after what they are lists of, and may add the objects they name.
 _LOADERS = (
+    _name_listings_of_groups,
     _name_belongings_of_users,
     _load_teams,
     _load_models,

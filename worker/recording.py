@@ -1,4 +1,4 @@
-"""What attempts come to, as rows: the attempt log, the deliveries' next times, how destinations fare, who is told."""
+"""What attempts come to, as rows: the attempt log, the deliveries' next times, how destinations fare."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -7,19 +7,16 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection
 
-from shared.domain.decision import Event
 from shared.domain.rights import SYSTEM
 from shared.domain.webhooks import OBJECT_TYPE, DisableWebhook, Reason
 from shared.outbox import breaker, schedule
-from shared.outbox.routing import Routes, targets
 from shared.runtime.clock import new_id
-from shared.store import destinations, outbox, tasks
+from shared.store import destinations, outbox, tasks, unreadable
 from shared.store.destinations import Fared
 from shared.store.outbox import Attempt, Move
 from shared.store.rows import packed
 from shared.store.tasks import NewTask, Origin
-from worker import announcing
-from worker.announcing import Outgoing
+from shared.store.unreadable import Place
 from worker.lanes import Burst
 from worker.sending import Attempted
 
@@ -33,14 +30,12 @@ class Recording:
     def __init__(
         self,
         *,
-        routes: Routes,
         waits_s: Sequence[float],
         slack_window_s: float,
         disable_after_s: float,
         clock: Callable[[], datetime],
         jitter: Callable[[], float],
     ) -> None:
-        self._routes = routes
         self._waits_s = waits_s
         self._slack_waits_s = schedule.within(waits_s, SLACK_LONGEST_S)
         self._slack_window_s = slack_window_s
@@ -68,7 +63,9 @@ class Recording:
         failing = [one.destination_id for one in fared if one.consecutive_failures]
         if failing:
             connection.execute(outbox.give_up(failing))
-        self._announce(connection, ended, now)
+        unread = {Place.of(problem) for burst in ended for problem in burst.unreadable}
+        if unread:
+            connection.execute(unreadable.note(), packed(list(unread)))
         return self._disable(connection, list(zip(ended, fared, strict=True)), now)
 
     def _move(self, attempted: Attempted) -> Move:
@@ -101,17 +98,6 @@ class Recording:
         fields: dict[str, Any] = {name: getattr(health, name) for name in breaker.Health.__struct_fields__}
         fields["paused_until"] = paused_until
         return Fared(destination_id=burst.turn.destination_id, lease_id=burst.lease_id, **fields)
-
-    def _announce(self, connection: Connection, ended: Sequence[Burst], now: datetime) -> None:
-        """Secrets that do not open, once for as long as a destination fails for nothing else."""
-        events = [_unreadable_event(one) for burst in ended for one in burst.unreadable if _is_news(burst, one)]
-        if not events:
-            return
-        endpoints = announcing.listening(connection, events)
-        outgoing = Outgoing([], [])
-        for event in events:
-            outgoing.add(event, targets(event, self._routes, endpoints, None), now, None)
-        announcing.save(connection, outgoing)
 
     def _disable(self, connection: Connection, ended: Sequence[tuple[Burst, Fared]], now: datetime) -> list[str]:
         """A task like any other: in order, audited, announced. One for each state of an endpoint, whoever finds out."""
@@ -160,19 +146,3 @@ def _disabling(webhook_id: str, version: int | None, reason: Reason, now: dateti
         webhook_url=None,
         submitted_at=now,
     )
-
-
-def _is_news(burst: Burst, attempted: Attempted) -> bool:
-    return burst.turn.last_error != attempted.outcome.error
-
-
-def _unreadable_event(attempted: Attempted) -> Event:
-    problem = attempted.unreadable
-    assert problem is not None  # noqa: S101  (what a burst keeps as unreadable)
-    data = {
-        "object_type": problem.object_type,
-        "object_id": problem.object_id,
-        "field": problem.field,
-        "key_id": problem.key_id,
-    }
-    return Event(type="secret.unreadable", object_type=problem.object_type, object_id=problem.object_id, data=data)

@@ -7,7 +7,7 @@ import structlog
 from sqlalchemy import Delete, Engine
 
 from shared.runtime.failpoints import reach
-from shared.store import outbox, tasks
+from shared.store import destinations, outbox, tasks, unreadable
 
 STEP = 500
 MAX_STEPS = 20
@@ -29,6 +29,8 @@ class Retention:
         purged = {
             "events": self._in_steps(lambda: outbox.purge(before, STEP)),
             "tasks": self._in_steps(lambda: tasks.purge(before, STEP)),
+            "unreadable": self._in_steps(lambda: unreadable.purge(before, STEP)),
+            "destinations": self._remove_destinations(before),
         }
         if any(purged.values()):
             _log.info("retention.purged", **purged)
@@ -42,5 +44,17 @@ class Retention:
             reach("purge.after_commit")
             total += gone
             if gone < STEP:
+                break
+        return total
+
+    def _remove_destinations(self, unused_since: datetime) -> int:
+        total = 0
+        for _ in range(MAX_STEPS):
+            with self._engine.begin() as connection:
+                unused = [
+                    row.destination_id for row in connection.execute(destinations.unused_locked(unused_since, STEP))
+                ]
+                total += connection.execute(destinations.remove(unused)).rowcount
+            if len(unused) < STEP:
                 break
         return total

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from sqlalchemy import Engine
 
 from shared.runtime.failpoints import reach
-from shared.store import outbox, tasks
+from shared.store import chores, destinations, tasks
 
 SUSPECT_AFTER_S = 10.0
 MAX_SUSPECTS = 20
@@ -20,22 +20,27 @@ class Sweeper:
         engine: Engine,
         ring_apply: Callable[[Sequence[str], bool], None],
         ring_deliver: Callable[[Sequence[str]], None],
+        announce_alarms: Callable[[], None],
     ) -> None:
         self._engine = engine
         self._ring_apply = ring_apply
         self._ring_deliver = ring_deliver
+        self._announce_alarms = announce_alarms
 
     def sweep(self) -> None:
         """Raises what the database or the broker raises; the next sweep is a few seconds away."""
+        self._announce_alarms()
         with self._engine.begin() as connection:
             due = [row.task_id for row in connection.execute(tasks.due(MAX_RUNG))]
+            # Whoever leased one may be dead; where not, this is a ring too many.
+            due += [row.task_id for row in connection.execute(chores.leased())]
             suspects = [row.task_id for row in connection.execute(tasks.suspects(MAX_SUSPECTS, SUSPECT_AFTER_S))]
-            deliveries = [row.delivery_id for row in connection.execute(outbox.any_due())]
+            is_anything_due = connection.execute(destinations.any_due()).first() is not None
         reach("sweep.before_ring")
         if suspects:
             self._ring_apply(suspects, True)
         if due:
             self._ring_apply(due, False)
-        if deliveries:
-            self._ring_deliver(deliveries)
+        if is_anything_due:
+            self._ring_deliver(())
         reach("sweep.after_ring")

@@ -7,6 +7,7 @@ from litestar import Request, Response, Router, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter
 
+from api.keys import as_shown_to
 from api.openapi import Answer, described
 from api.reads import Reads
 from shared.contract import keys as contract
@@ -46,7 +47,7 @@ async def key_info(request: _Request, reads: _Reads, key: FromQuery[str | None] 
     found = keys.from_row(row)
     if token != request.user.key_id and not is_allowed(request.user, "key.read", OWNERSHIP["key"](found)):
         raise KeyNotFound
-    shown = KeyInfo(key=named, info=contract.info(found, row.last_used_at, now()))
+    shown = KeyInfo(key=named, info=contract.info(as_shown_to(request.user, found), row.last_used_at, now()))
     return Response(shown, headers={"ETag": version_tag(document(found))})
 
 
@@ -94,9 +95,8 @@ async def list_keys(
         )
     )
     total = (await reads.rows(keys.count(wanted, visible, at)))[0].total
-    shown = [
-        contract.listed(keys.from_row(row), row.last_used_at, at) if return_full_object else row.token for row in rows
-    ]
+    found = [(as_shown_to(request.user, keys.from_row(row)), row.last_used_at) for row in rows]
+    shown = [contract.listed(key, used_at, at) if return_full_object else key.token for key, used_at in found]
     return KeyPage(keys=shown, total_count=total, current_page=page, total_pages=-(-total // size))
 
 

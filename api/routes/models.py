@@ -8,6 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from api.headers import if_match
+from api.lookups import Judge
 from api.openapi import change, submission
 from api.routes.bodies import json_body
 from api.shapes import Deletion, ModelRow
@@ -36,10 +37,12 @@ from shared.runtime.clock import new_id
 
 _Request = Request[Principal, Any, Any]
 _Submitter = NamedDependency[Submitter]
+_Judge = NamedDependency[Judge]
 
 _OF_ONE = ("model_not_found", "model_in_config", "model_storage_off")
-_OF_NEW = ("model_exists", "team_not_found", "model_storage_off", "unknown_credential")
-_update = change(ModelChange, ModelRow, (*_OF_ONE, "team_not_found", "secret_needed", "unknown_credential"))
+_OF_NEW = ("model_exists", "team_not_found", "model_storage_off", "unknown_credential", "destination_refused")
+_OF_UPDATE = (*_OF_ONE, "team_not_found", "secret_needed", "unknown_credential", "destination_refused")
+_update = change(ModelChange, ModelRow, _OF_UPDATE)
 
 
 @post(
@@ -49,10 +52,10 @@ _update = change(ModelChange, ModelRow, (*_OF_ONE, "team_not_found", "secret_nee
     summary="Add a deployment",
     tags=["models"],
 )
-async def new_model(request: _Request, submitter: _Submitter) -> Response[Any]:
+async def new_model(request: _Request, submitter: _Submitter, judge: _Judge) -> Response[Any]:
     """Answers 202 with the task, or 200 with the finished row if the client waits (`Prefer: wait=10`)."""
     body = decode_new_model(await json_body(request))
-    submitter.check_model_targets(request.user, body.litellm_params)
+    await judge.check_model(request.user, body.litellm_params)
     command = to_command(body, new_id())
     sealed = seal_document(submitter.keyring, Binding("model", command.model_id), command.litellm_params)
     return await submitter.submit(
@@ -73,10 +76,10 @@ async def new_model(request: _Request, submitter: _Submitter) -> Response[Any]:
     summary="Change a deployment",
     tags=["models"],
 )
-async def update_model(request: _Request, submitter: _Submitter) -> Response[Any]:
+async def update_model(request: _Request, submitter: _Submitter, judge: _Judge) -> Response[Any]:
     """As PATCH, with the id in `model_info.id` or at the top level."""
     body = decode_change(await json_body(request))
-    return await _submit_update(request, submitter, body, changed_id(body))
+    return await _submit_update(request, submitter, judge, body, changed_id(body))
 
 
 @patch(
@@ -86,9 +89,11 @@ async def update_model(request: _Request, submitter: _Submitter) -> Response[Any
     summary="Change a deployment",
     tags=["models"],
 )
-async def patch_model(request: _Request, model_id: FromPath[str], submitter: _Submitter) -> Response[Any]:
+async def patch_model(
+    request: _Request, model_id: FromPath[str], submitter: _Submitter, judge: _Judge
+) -> Response[Any]:
     """Changes what is named, and nothing else; `null` removes. The id never changes."""
-    return await _submit_update(request, submitter, decode_change(await json_body(request)), fit_id(model_id))
+    return await _submit_update(request, submitter, judge, decode_change(await json_body(request)), fit_id(model_id))
 
 
 @post(
@@ -147,8 +152,10 @@ async def rollback_model(request: _Request, model_id: FromPath[str], submitter: 
     return await _submit(request, submitter, "model.rollback", command)
 
 
-async def _submit_update(request: _Request, submitter: Submitter, body: ModelChange, model_id: str) -> Response[Any]:
-    submitter.check_model_targets(request.user, body.litellm_params or {})
+async def _submit_update(
+    request: _Request, submitter: Submitter, judge: Judge, body: ModelChange, model_id: str
+) -> Response[Any]:
+    await judge.check_model(request.user, body.litellm_params or {})
     command = to_update(body, model_id, if_match(request.headers.get("if-match")))
     sealed = seal_document(submitter.keyring, Binding("model", model_id), command.set_params)
     command = msgspec.structs.replace(command, set_params=sealed)

@@ -64,7 +64,7 @@ async def cancel_task(
         requested = await reads.write(tasks.request_cancel(now()), task_ids=[row.task_id])
         if requested:
             bell.ring([row.task_id])
-            await watch.ended(CANCEL_WAIT_S if wait_s is None else wait_s)
+            await watch.ended(CANCEL_WAIT_S if wait_s is None else wait_s, request.auth.still_holds)
     row = await row_of(reads, request.user, task_id)
     return Response(await view_of(reads, keyring, row), headers={"ETag": f'"{row.version}"'})
 

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import contextlib
 import re
 from collections.abc import AsyncGenerator
 from typing import Annotated, Any, Literal
@@ -12,13 +13,14 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
+from api.auth import Bearer
 from api.openapi import Answer, described
 from api.presentation import task_view
 from api.reads import Reads
 from api.submission import RETRY_AFTER_S
 from api.waiting import Waiting
 from shared.contract.tasks import TaskPage, TaskView
-from shared.domain.problems import InvalidQuery, TaskNotFound, TooManyWaiters
+from shared.domain.problems import InvalidQuery, Refusal, TaskNotFound, TooManyWaiters
 from shared.domain.rights import Ownership, Principal, is_allowed, scope
 from shared.encryption.keyring import Keyring
 from shared.store import outbox, tasks
@@ -72,7 +74,7 @@ async def show_task(
         with waiting.watch(row.task_id) as watch:
             row = await row_of(reads, request.user, task_id)
             watch.saw(row.version, row.status)
-            await watch.ended(wait_s)
+            await watch.ended(wait_s, request.auth.still_holds)
         row = await row_of(reads, request.user, task_id)
     etag = f'"{row.version}"'
     headers = {"ETag": etag} if row.finished_at else {"ETag": etag, "Retry-After": str(RETRY_AFTER_S)}
@@ -142,17 +144,24 @@ async def follow_task(
     if waiting.is_full:
         raise TooManyWaiters
     seen = request.headers.get("last-event-id", "")
-    return ServerSentEvent(
-        _moves(request.user, reads, keyring, waiting, row.task_id, int(seen) if _VERSION.fullmatch(seen) else 0)
-    )
+    moves = _moves(request, reads, keyring, waiting, row.task_id, int(seen) if _VERSION.fullmatch(seen) else 0)
+    return ServerSentEvent(_until_refused(moves))
+
+
+async def _until_refused(moves: AsyncGenerator[ServerSentEventMessage]) -> AsyncGenerator[ServerSentEventMessage]:
+    """The stream has begun: there is no other way to say that whoever follows has lost the right to."""
+    with contextlib.suppress(Refusal):
+        async for message in moves:
+            yield message
 
 
 async def _moves(
-    principal: Principal, reads: Reads, keyring: Keyring, waiting: Waiting, task_id: str, seen: int
+    request: _Request, reads: Reads, keyring: Keyring, waiting: Waiting, task_id: str, seen: int
 ) -> AsyncGenerator[ServerSentEventMessage]:
+    bearer: Bearer = request.auth
     with waiting.watch(task_id) as watch:
         while True:
-            row = await row_of(reads, principal, task_id)
+            row = await row_of(reads, request.user, task_id)
             watch.saw(row.version, row.status)
             if row.version > seen:
                 seen = row.version
@@ -162,7 +171,7 @@ async def _moves(
                 )
             if row.finished_at is not None:
                 return
-            while not await watch.moved_beyond(seen, HEARTBEAT_S):
+            while not await watch.moved_beyond(seen, HEARTBEAT_S, bearer.still_holds):
                 yield ServerSentEventMessage(comment="still here")
 
 

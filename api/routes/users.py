@@ -8,12 +8,14 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter
 
 from api.headers import if_match
+from api.keys import as_shown_to
 from api.openapi import Answer, change, described, submission
 from api.reads import Reads
 from api.routes.bodies import json_body
 from api.routes.keys import draw_key
 from api.shown_once import shown_once
 from api.submission import Asked, Submitter
+from api.teams import Teams
 from shared.contract import keys as key_contract
 from shared.contract import users as contract
 from shared.contract.users import (
@@ -32,6 +34,7 @@ from shared.domain.rights import MASTER_USER_ID, Ownership, Principal, authorise
 from shared.domain.users import User, document
 from shared.runtime.clock import new_id, now
 from shared.store import keys, users
+from shared.store.teams import TeamFilter
 from shared.store.users import SORTED_BY, UserFilter
 
 _Request = Request[Principal, Any, Any]
@@ -106,19 +109,21 @@ async def delete_users(request: _Request, submitter: _Submitter) -> Response[Any
     summary="Show a user with keys and teams",
     tags=_TAGS,
 )
-async def user_info(request: _Request, reads: _Reads, user_id: FromQuery[str | None] = None) -> Response[UserInfo]:
+async def user_info(
+    request: _Request, reads: _Reads, teams: NamedDependency[Teams], user_id: FromQuery[str | None] = None
+) -> Response[UserInfo]:
     """Without `user_id`, the one who asks."""
     user = await _visible_user(request.user, reads, user_id)
-    teams = await reads.rows(users.memberships([user.user_id]))
-    of_user = await reads.rows(
-        keys.all_of(user_id=user.user_id, visible=scope(request.user, "key.read"), limit=MAX_KEYS_SHOWN)
-    )
+    in_teams = await teams.all(request.user, TeamFilter(user_id=user.user_id))
+    of_user = await reads.rows(keys.all_of_user(user.user_id, scope(request.user, "key.read"), limit=MAX_KEYS_SHOWN))
     at = now()
     shown = UserInfo(
         user_id=user.user_id,
-        user_info=contract.info(user, [row.team_id for row in teams]),
-        keys=[key_contract.listed(keys.from_row(row), row.last_used_at, at) for row in of_user],
-        teams=[{"team_id": row.team_id, "team_alias": row.team_alias} for row in teams],
+        user_info=contract.info(user, [team["team_id"] for team in in_teams]),
+        keys=[
+            key_contract.listed(as_shown_to(request.user, keys.from_row(row)), row.last_used_at, at) for row in of_user
+        ],
+        teams=in_teams,
     )
     return Response(shown, headers={"ETag": version_tag(document(user))})
 

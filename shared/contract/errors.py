@@ -38,6 +38,15 @@ CATALOGUE: dict[str, ErrorKind] = {
     "unknown_key": ErrorKind(401, "token_not_found_in_db", "There is no such key", "Check the key for typing errors."),
     "key_expired": ErrorKind(401, "expired_key", "The key has expired", "Have it regenerated, or a new one made."),
     "key_blocked": ErrorKind(401, "auth_error", "The key is blocked", "Ask an admin to unblock it."),
+    "route_not_allowed": ErrorKind(
+        403, "auth_error", "The key may not call this route", "Use a key whose `allowed_routes` name it."
+    ),
+    "team_models_off": ErrorKind(
+        403, "auth_error", "Models of teams are switched off", "An operator can set `POINTSMAN_TEAM_MODELS=true`."
+    ),
+    "too_many_requests": ErrorKind(
+        429, "rate_limit_error", "Too many requests", "Try again after `Retry-After`; the limits can be set."
+    ),
     "not_permitted": ErrorKind(403, "auth_error", "The key may not do this", "Use a key whose role allows it."),
     "model_exists": ErrorKind(
         409, "invalid_request_error", "The model exists already", "Update it, or choose another `model_info.id`."
@@ -79,12 +88,6 @@ CATALOGUE: dict[str, ErrorKind] = {
     ),
     "member_not_found": ErrorKind(
         404, "not_found_error", "There is no such member", "Check the user id, or the e-mail address."
-    ),
-    "team_models_off": ErrorKind(
-        403,
-        "auth_error",
-        "Models of teams are switched off",
-        "Set `POINTSMAN_TEAM_MODELS=true`, or leave `team_id` out.",
     ),
     "admin_only": ErrorKind(
         403, "auth_error", "This is for proxy admins", "Leave the field out, or ask a proxy admin."

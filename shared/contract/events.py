@@ -14,6 +14,10 @@ class EventKind(msgspec.Struct, frozen=True):
 
 _MODEL: Final = ("model_id", "model_name", "version", "task_id", "changed_by", "team_id?")
 _CREDENTIAL: Final = ("credential_name", "version", "task_id", "changed_by")
+_TEAM: Final = ("team_id", "team_alias", "version", "task_id", "changed_by")
+_MEMBER: Final = (*_TEAM, "user_ids")
+_KEY: Final = ("token", "key_name", "version", "task_id", "changed_by", "key_alias?", "user_id?", "team_id?")
+_USER: Final = ("user_id", "role", "version", "task_id", "changed_by")
 _TASK: Final = ("task_id", "operation", "status", "object_type", "object_id", "problem?", "team_id?")
 _WEBHOOK: Final = ("endpoint_id", "version", "task_id", "changed_by", "description?", "reason?", "team_id?")
 
@@ -26,6 +30,23 @@ EVENTS: Final[dict[str, EventKind]] = {
     "credential.created": EventKind("A credential was added.", _CREDENTIAL),
     "credential.updated": EventKind("A credential was changed.", _CREDENTIAL),
     "credential.deleted": EventKind("A credential was removed.", _CREDENTIAL),
+    "team.created": EventKind("A team was made.", _TEAM),
+    "team.updated": EventKind("A team, or its list of models, was changed.", _TEAM),
+    "team.deleted": EventKind("A team was removed, with its models and keys.", _TEAM),
+    "team.blocked": EventKind("A team was blocked, and its keys with it.", _TEAM),
+    "team.unblocked": EventKind("A team was unblocked.", _TEAM),
+    "team.member_added": EventKind("Somebody joined a team.", _MEMBER),
+    "team.member_updated": EventKind("A member of a team was given another role, or other limits.", _MEMBER),
+    "team.member_deleted": EventKind("Somebody left a team.", _MEMBER),
+    "key.created": EventKind("A virtual key was made; `token` is its hash.", _KEY),
+    "key.updated": EventKind("A virtual key was changed.", _KEY),
+    "key.regenerated": EventKind("A virtual key was replaced by another; `token` is the new one's hash.", _KEY),
+    "key.blocked": EventKind("A virtual key was blocked.", _KEY),
+    "key.unblocked": EventKind("A virtual key was unblocked.", _KEY),
+    "key.deleted": EventKind("A virtual key was removed.", _KEY),
+    "user.created": EventKind("A user was added.", _USER),
+    "user.updated": EventKind("A user was changed.", _USER),
+    "user.deleted": EventKind("A user was removed, with the user's keys.", _USER),
     "task.succeeded": EventKind("A task ended with its effect.", _TASK),
     "task.failed": EventKind("A task ended without effect; `problem` says why.", _TASK),
     "task.cancelled": EventKind("A task was called off before it had any effect.", _TASK),
@@ -41,8 +62,7 @@ EVENTS: Final[dict[str, EventKind]] = {
     "secret.unreadable": EventKind("A stored secret does not open.", ("object_type", "object_id", "field", "key_id")),
 }
 
-# Types are added with the objects they speak of; whoever listens to all of a family hears of them without a change.
-FAMILIES: Final = frozenset(("team", "key", "user", *(name.partition(".")[0] for name in EVENTS)))
+FAMILIES: Final = frozenset(name.partition(".")[0] for name in EVENTS)
 
 
 def is_pattern(text: str) -> bool:

@@ -11,7 +11,7 @@ import msgspec
 
 from shared.domain.decision import ObjectRef
 from shared.domain.problems import NotPermitted
-from shared.domain.rights import EVERY_RELATION, OPEN, RIGHTS, Ownership, Principal, is_allowed
+from shared.domain.rights import EVERY_RELATION, OPEN, RIGHTS, Ownership, Principal, authorise, is_allowed
 
 T = TypeVar("T")
 
@@ -61,7 +61,8 @@ def is_unlimited(principal: Principal, operation: str) -> bool:
 
 
 def judge(principal: Principal, operation: str, asked: Asked) -> Judgement:
-    """Raises NotPermitted for what the principal may see and not do."""
+    """Raises NotPermitted for what the principal may see and not do, and for what the role may never do."""
+    authorise(principal, operation)
     refused = {ref: owner for ref, owner in asked.changed.items() if not is_allowed(principal, operation, owner)}
     refused |= {_named(owner): owner for owner in asked.named if not is_allowed(principal, operation, owner)}
     if any(_is_readable(principal, ref, owner) for ref, owner in refused.items()):

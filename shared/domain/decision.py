@@ -34,10 +34,11 @@ State = Mapping[ObjectRef, Any]
 
 
 class Installation(msgspec.Struct, frozen=True, kw_only=True):
-    """What the operator decided: which models belong to the configuration file, and whether others are stored."""
+    """What the operator decided: which models are of the configuration file, whether others, and teams', are stored."""
 
     config_model_ids: frozenset[str] = frozenset()
     stores_models: bool = True
+    has_team_models: bool = True
 
 
 def _is_any_name(_name: str) -> bool:

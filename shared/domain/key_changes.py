@@ -29,6 +29,7 @@ from shared.domain.reach import (
     check_owner,
     check_reach,
     check_regeneration,
+    check_team,
     check_trust,
     check_unblocking,
 )
@@ -49,18 +50,22 @@ def check_create(command: CreateKey, lines: Lines, context: Context) -> None:
 def check_new(command: CreateKey, context: Context) -> None:
     """Raises BeyondOwnRights."""
     check_owner(context.principal, command.user_id)
+    check_team(context.principal, command.team_id)
     check_reach(context.principal, command.allowed_routes, command.models)
     check_trust(context.principal, {}, command.metadata)
 
 
-def check_change(command: ChangeOfOne, lines: Lines, _context: Context) -> None:
-    """Raises KeyNotFound, PreconditionFailed, UnknownTeam."""
+def check_change(command: ChangeOfOne, lines: Lines, context: Context) -> None:
+    """Raises KeyNotFound, PreconditionFailed, UnknownTeam, BeyondOwnRights."""
     line = lines[ref(command.token)]
     if not line.will_exist():
         raise KeyNotFound
     # What waits will give the key a tag that nobody knows yet: then it is for the decision to compare.
     if not line.waiting and command.if_match not in (None, "*", line.etag):
         raise PreconditionFailed
+    check_team(context.principal, line.will_belong().team_id)
+    if isinstance(command, RegenerateKey):
+        check_regeneration(context.principal, line.will_belong().user_id)
     if isinstance(command, UpdateKey | RegenerateKey):
         _check_team(command.fields.team_id, lines)
 
@@ -110,7 +115,7 @@ def create(state: State, command: CreateKey, context: Context) -> Decision:
 
 def update(state: State, command: UpdateKey, context: Context) -> Decision:
     """Raises KeyNotFound, PreconditionFailed, KeyAliasTaken, UnknownTeam, BeyondOwnRights."""
-    before = _existing(state, command)
+    before = _existing(state, command, context)
     after = _set(before, command.fields, state, context)
     if after == before:
         return Decision(objects={}, changes=(), events=(), result=document(before))
@@ -119,7 +124,7 @@ def update(state: State, command: UpdateKey, context: Context) -> Decision:
 
 def regenerate(state: State, command: RegenerateKey, context: Context) -> Decision:
     """Raises KeyNotFound, KeyExists and what ``update`` raises."""
-    before = _existing(state, command)
+    before = _existing(state, command, context)
     if state[ref(command.new_token)] is not None:
         raise KeyExists
     check_regeneration(context.principal, before.user_id)
@@ -138,17 +143,17 @@ def regenerate(state: State, command: RegenerateKey, context: Context) -> Decisi
 
 def block(state: State, command: BlockKey, context: Context) -> Decision:
     """Raises KeyNotFound, PreconditionFailed."""
-    return _blocked("blocked", _existing(state, command), state, context)
+    return _blocked("blocked", _existing(state, command, context), state, context)
 
 
 def unblock(state: State, command: UnblockKey, context: Context) -> Decision:
     """Raises KeyNotFound, PreconditionFailed."""
-    return _blocked("unblocked", _existing(state, command), state, context)
+    return _blocked("unblocked", _existing(state, command, context), state, context)
 
 
 def delete(state: State, command: DeleteKeys, context: Context) -> Decision:
     """Raises KeyNotFound."""
-    gone = [removed(_named(state, token), state, context) for token in dict.fromkeys(command.tokens)]
+    gone = [removed(_named(state, token, context), state, context) for token in dict.fromkeys(command.tokens)]
     return together(gone, {"deleted_keys": list(dict.fromkeys(command.tokens))})
 
 
@@ -162,17 +167,24 @@ def removed(key: Key, state: State, context: Context) -> Decision:
     )
 
 
-def _existing(state: State, command: ChangeOfOne) -> Key:
-    key = _named(state, command.token)
+def with_models(before: Key, models: tuple[str, ...], state: State, context: Context) -> Decision:
+    """Because the models that it lists are called otherwise now."""
+    after = _next(msgspec.structs.replace(before, models=models), before, context)
+    return _decided("updated", before, after, state, context)
+
+
+def _existing(state: State, command: ChangeOfOne, context: Context) -> Key:
+    key = _named(state, command.token, context)
     if command.if_match not in (None, "*", version_tag(document(key))):
         raise PreconditionFailed
     return key
 
 
-def _named(state: State, token: str) -> Key:
+def _named(state: State, token: str, context: Context) -> Key:
     key: Key | None = state[ref(token)]
     if key is None:
         raise KeyNotFound
+    check_team(context.principal, key.team_id)
     return key
 
 

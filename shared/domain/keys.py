@@ -172,12 +172,13 @@ def touched(command: Command) -> tuple[ObjectRef, ...]:
 
 
 def named(command: Command) -> tuple[Ownership, ...]:
-    """To whom a command says that a key belongs from now on."""
+    """To whom a command says that a key belongs from now on; a new key of a team is the team's to give."""
     given = _given(command)
     if given is None:
         return ()
     if isinstance(given, CreateKey):
-        return (Ownership(team_id=given.team_id, user_id=given.user_id),)
+        is_of_team = given.team_id is not None
+        return (Ownership(team_id=given.team_id) if is_of_team else Ownership(user_id=given.user_id),)
     team = () if given.team_id is UNSET else (Ownership(team_id=given.team_id or None),)
     user = (Ownership(user_id=given.user_id),) if given.user_id else ()
     return (*team, *user)

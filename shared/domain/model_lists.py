@@ -1,11 +1,42 @@
-"""Lists of models on keys, teams and users: which models they let through."""
+"""Lists of models on keys, teams and users: which models they let through, and how they follow a renamed group."""
 
 from collections.abc import Collection
 from fnmatch import fnmatchcase
 
 import msgspec
 
+from shared.domain.decision import ObjectRef
 from shared.domain.team_models import ALL_MODELS, ALL_TEAM_MODELS
+
+GROUP_TYPE = "model_group"
+
+
+def group_ref(model_id: str, new_name: str | None) -> ObjectRef:
+    """The group that a model leaves by its renaming, as a ``Group``; None if it is renamed to what it is called.
+
+    Loads, to be changed, whatever lists the group's name. ``new_name`` is None where only a decision will tell.
+    """
+    return ObjectRef(GROUP_TYPE, f"{model_id}\0{new_name or ''}")
+
+
+def model_and_new_name(object_id: str) -> tuple[str, str | None]:
+    """Of a ``group_ref``."""
+    model_id, _, new_name = object_id.partition("\0")
+    return model_id, new_name or None
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """All models that share a model's public name, in its team or in none."""
+
+    others: frozenset[str] = frozenset()
+    """The ids of the other models."""
+    hidden_in: frozenset[str] = frozenset()
+    """The teams that mean a model of their own by the name."""
+
+
+def renamed(listed: Collection[str], name: str, new_name: str) -> tuple[str, ...]:
+    """With the new name in the old one's place, each once."""
+    return tuple(dict.fromkeys(new_name if one == name else one for one in listed))
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,6 +19,7 @@ from shared.domain.decision import (
     version_tag,
 )
 from shared.domain.destinations import first_destination, holds_secret
+from shared.domain.model_lists import group_ref
 from shared.domain.problems import (
     AdminOnly,
     FieldError,
@@ -144,7 +145,11 @@ def revision_ref(model_id: str, version: int) -> ObjectRef:
 
 def touched(command: CreateModel | ChangeOfOne) -> tuple[ObjectRef, ...]:
     """The model first, then what is only read."""
-    read = (revision_ref(command.model_id, command.to_version),) if isinstance(command, RollbackModel) else ()
+    read: tuple[ObjectRef, ...] = ()
+    if isinstance(command, RollbackModel):
+        read = (revision_ref(command.model_id, command.to_version), group_ref(command.model_id, None))
+    elif isinstance(command, UpdateModel) and command.model_name:
+        read = (group_ref(command.model_id, command.model_name),)
     return (ref(command.model_id), *needed(command), *read)
 
 
@@ -192,7 +197,9 @@ def check_change(command: ChangeOfOne, lines: Lines, context: Context) -> None:
     if isinstance(command, UpdateModel):
         _check_team(command.team_id, lines)
         _refuse_what_is_for_admins(command, context)
-        _check_credential(command.credential_name, lines)
+        if context.principal.role == "proxy_admin":
+            # Others see no credentials, and may only name the one that the model has.
+            _check_credential(command.credential_name, lines)
 
 
 # --- what they mean ---
@@ -233,7 +240,8 @@ def update(state: State, command: UpdateModel, context: Context) -> Decision:
     if context.principal.role != "proxy_admin":
         _refuse_part_of_admins(before, command)
         _refuse_new_destination(before, command, context)
-    _require_credential(command.credential_name, state)
+    if command.credential_name != before.credential_name:
+        _require_credential(command.credential_name, state)
     fields = _names_after(before, command)
     if CREDENTIAL_PARAM in command.set_params or CREDENTIAL_PARAM in command.remove_params:
         fields["credential_name"] = command.credential_name
@@ -439,7 +447,7 @@ def _decided(action: str, before: Model | None, after: Model, state: State, cont
     return Decision(
         objects={ref(after.model_id): after, **_lists_after(before, after, state)},
         changes=(_change(action, before, after),),
-        events=(_event(_EVENTS[action], after, context),),
+        events=tuple(_event(event_type, after, context) for event_type in _event_types(action, before, after)),
         result=document(after),
     )
 
@@ -451,6 +459,14 @@ _EVENTS = {
     "blocked": "model.blocked",
     "unblocked": "model.unblocked",
 }
+
+
+def _event_types(action: str, before: Model | None, after: Model) -> list[str]:
+    """Whoever hears of blocked models hears of them by whatever change they came to be so."""
+    types = [_EVENTS[action]]
+    if before is not None and before.blocked != after.blocked:
+        types.append("model.blocked" if after.blocked else "model.unblocked")
+    return list(dict.fromkeys(types))
 
 
 def _change(action: str, before: Model | None, after: Model | None) -> Change:

@@ -11,6 +11,8 @@ from shared.domain.problems import KeyBlocked, KeyExpired, UnknownKey
 from shared.domain.rights import MASTER_USER_ID, USERLESS_PREFIX, Principal, Role
 
 ROLE_WITHOUT_USER: Role = "internal_user"
+TRUST_FLAG = "allow_litellm_changed_by_header"
+"""In the metadata of a key or of its team: it may say for whom it acts (contract 3.3). Only proxy admins set it."""
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +35,10 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[str, ...] = ()
     memberships: Mapping[str, bool] = {}
     """The teams of the user, and whether the user is an admin there."""
+    default_wait_s: float | None = None
+    """How long the writes of this key wait if they say nothing themselves."""
+    is_trusted: bool = False
+    """Whether the metadata of the key, or of its team, lets it say for whom it acts."""
 
 
 def principal_of(standing: Standing | None, now: datetime) -> Principal:

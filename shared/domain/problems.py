@@ -101,6 +101,23 @@ class KeyBlocked(Refusal):
         super().__init__(f"{what} is blocked. Update via `/{what.lower()}/unblock` if you're an admin.")
 
 
+class RouteNotAllowed(Refusal):
+    """The key's ``allowed_routes`` leave this path out. Clients look for these words (contract 2.2)."""
+
+    code = "route_not_allowed"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"Virtual key is not allowed to call this route. Tried to access route: {path}")
+
+
+class TeamModelsOff(Refusal):
+    code = "team_models_off"
+    param = "model_info.team_id"
+
+    def __init__(self) -> None:
+        super().__init__("Models of teams are switched off here: leave `team_id` out.")
+
+
 class NotPermitted(Refusal):
     code = "not_permitted"
 
@@ -229,14 +246,6 @@ class MemberNotFound(Refusal):
 
     def __init__(self, who: str) -> None:
         super().__init__(f"User not found in team: {who}")
-
-
-class TeamModelsOff(Refusal):
-    code = "team_models_off"
-    param = "model_info.team_id"
-
-    def __init__(self) -> None:
-        super().__init__("Models of teams are switched off here.")
 
 
 class AdminOnly(Refusal):

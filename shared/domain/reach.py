@@ -3,11 +3,9 @@
 from typing import Final
 
 from shared.domain.decision import Document
+from shared.domain.principals import TRUST_FLAG
 from shared.domain.problems import BeyondOwnRights, NotPermitted
 from shared.domain.rights import Ownership, Principal, is_allowed
-
-TRUST_FLAG: Final = "allow_litellm_changed_by_header"
-"""In the metadata of a key: what it says in ``litellm-changed-by`` is believed (contract 3.3)."""
 
 _EVERY_MODEL: Final = "all-proxy-models"
 _NO_MODEL: Final = "no-default-models"
@@ -20,6 +18,12 @@ def check_reach(principal: Principal, allowed_routes: tuple[str, ...], models: t
     granted = () if _EVERY_MODEL in principal.models else principal.models
     if not _covers(granted, tuple(name for name in models if name != _NO_MODEL), empty_is_all=not models):
         raise BeyondOwnRights("models")
+
+
+def check_team(principal: Principal, team_id: str | None) -> None:
+    """A key of a team acts in that team only, on other keys of its user neither. Raises BeyondOwnRights."""
+    if principal.role != "proxy_admin" and principal.team_id not in (None, team_id):
+        raise BeyondOwnRights("team_id")
 
 
 def check_trust(principal: Principal, before: Document, after: Document) -> None:

@@ -14,6 +14,7 @@ from shared.domain.decision import Change, Context, Decision, Document, Event, O
 from shared.domain.keys import Key
 from shared.domain.members import Member, MemberRole
 from shared.domain.problems import AdminOnly, PreconditionFailed, TeamExists, TeamNotFound
+from shared.domain.reach import check_trust
 from shared.domain.tasks import Lines
 from shared.domain.team_models import TEAM_TYPE as OBJECT_TYPE
 
@@ -235,7 +236,7 @@ def create(state: State, command: CreateTeam, context: Context) -> Decision:
 
 
 def update(state: State, command: UpdateTeam, context: Context) -> Decision:
-    """Raises TeamNotFound, PreconditionFailed, AdminOnly."""
+    """Raises TeamNotFound, PreconditionFailed, AdminOnly, BeyondOwnRights."""
     before = _existing(state, command)
     fields: dict[str, Any] = {}
     if not isinstance(command.team_alias, UnsetType):
@@ -252,6 +253,7 @@ def update(state: State, command: UpdateTeam, context: Context) -> Decision:
         fields["settings"] = _merged(before.settings, command.settings)
     if context.principal.role != "proxy_admin":
         _refuse_what_bounds(before, fields)
+    check_trust(context.principal, before.metadata, fields.get("metadata", before.metadata))
     return _changed("updated", before, fields, state, context)
 
 
@@ -336,6 +338,11 @@ def delete(state: State, command: DeleteTeams, context: Context) -> Decision:
             "deleted_keys": _deleted(gone, keys.OBJECT_TYPE),
         },
     )
+
+
+def with_models(before: Team, listed: tuple[str, ...], state: State, context: Context) -> Decision:
+    """Because the models that it lists are called otherwise now."""
+    return _changed("updated", before, {"models": listed}, state, context)
 
 
 def _deletions(teams: list[Team], state: State, context: Context) -> Iterator[Decision]:

@@ -105,6 +105,14 @@ def update(state: State, command: UpdateUser, context: Context) -> Decision:
     return _decided("updated", before, after, state, context)
 
 
+def with_models(before: User, models: tuple[str, ...], state: State, context: Context) -> Decision:
+    """Because the models that it lists are called otherwise now."""
+    after = msgspec.structs.replace(
+        before, models=models, version=before.version + 1, updated_at=context.now, updated_by=context.principal.user_id
+    )
+    return _decided("updated", before, after, state, context)
+
+
 _SET = ("user_email", "user_alias", "role", "models", "metadata")
 
 

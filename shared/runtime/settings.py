@@ -128,6 +128,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     store_models: Annotated[
         bool, Meta(description="Whether models may be added, changed and removed; `false` refuses as LiteLLM does.")
     ] = True
+    team_models: Annotated[
+        bool, Meta(description="Whether models may belong to teams; `false` refuses every write that names a team.")
+    ] = True
+    failures_per_minute: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Wrong keys that one source may try in a minute; then keys that did not work from there before "
+            "are answered 429, unseen. 0 sets no limit.",
+        ),
+    ] = 60
+    key_writes_per_minute: Annotated[
+        int,
+        Meta(ge=0, description="Writes in a minute with one virtual key; more are answered 429. 0 sets no limit."),
+    ] = 6000
+    source_writes_per_minute: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Writes in a minute with virtual keys from one source; more are answered 429. 0 sets no limit.",
+        ),
+    ] = 30000
     config: Annotated[
         str,
         Meta(

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Update, and_, exists, func, literal, select, update
+from sqlalchemy import ColumnElement, Update, and_, exists, func, literal, or_, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from shared.domain.tasks import CHORES, OPEN
@@ -16,6 +16,8 @@ _is_chore = and_(
     task.c.operation.in_([literal(name, literal_execute=True) for name in sorted(CHORES)]),
 )
 _is_due = task.c.next_attempt_at <= func.now()
+# Its holder is at work, or dead. One that is put off is queued.
+_is_leased = task.c.status == "running"
 
 
 class ClaimedChore(Claimed, frozen=True, kw_only=True):
@@ -26,28 +28,55 @@ class ClaimedChore(Claimed, frozen=True, kw_only=True):
     progress: dict[str, int] | None
 
 
-def claim_chore() -> Selection:
-    """Locks the oldest due chore that is first in its line, unless somebody holds it. Index: ix_task_open_line."""
+def next_chore() -> Selection:
+    """The oldest chore that is first in its line and due or leased, without a lock. Index: ix_task_open_line."""
+    return _first_in_line(select(task.c.task_id, _is_due.label("is_due")), or_(_is_due, _is_leased)).limit(1)
+
+
+def claim_chore(task_id: str, *, leased_too: bool) -> Selection:
+    """Locks it, unless somebody holds its row, if it is due; or also if it is leased, and whoever leased it is gone."""
+    is_free = or_(_is_due, _is_leased) if leased_too else _is_due
+    return _first_in_line(_claim(), and_(task.c.task_id == task_id, is_free))
+
+
+def claim_chore_again(task_id: str, version: int) -> Selection:
+    """Locks a chore for its next chunk, if nobody else has moved it since."""
+    return _claim().where(task.c.task_id == task_id, task.c.version == version)
+
+
+def _claim() -> Selection:
+    return (
+        select(*CLAIM_COLUMNS, task.c.version, task.c.cursor, task.c.progress)
+        .where(IS_OPEN, _is_chore)
+        .with_for_update(skip_locked=True, of=task)
+    )
+
+
+def _first_in_line(statement: Selection, wanted: ColumnElement[bool]) -> Selection:
     other = task.alias("other")
     is_behind = exists().where(
         other.c.line == task.c.line,
         other.c.status.in_([literal(status, literal_execute=True) for status in OPEN]),
         other.c.seq < task.c.seq,
     )
-    return _chores().where(_is_due, ~is_behind).order_by(task.c.seq).limit(1)
+    return statement.where(IS_OPEN, _is_chore, wanted, ~is_behind).order_by(task.c.seq)
 
 
-def claim_chore_again(task_id: str, version: int) -> Selection:
-    """Locks a chore for its next chunk, if nobody else has moved it since."""
-    return _chores().where(task.c.task_id == task_id, task.c.version == version)
+def show_presence(task_id: str) -> Selection:
+    """Takes a lock that goes with the session, as a sign of life of who works on the chore; whether it was free.
+
+    A sign only: what keeps a chunk from being done twice is the version. For a connection in autocommit mode.
+    """
+    return select(func.pg_try_advisory_lock(_presence_key(task_id)))
 
 
-def _chores() -> Selection:
-    return (
-        select(*CLAIM_COLUMNS, task.c.version, task.c.cursor, task.c.progress)
-        .where(IS_OPEN, _is_chore)
-        .with_for_update(skip_locked=True, of=task)
-    )
+def leased() -> Selection:
+    """Chores that somebody works on, or did until they died. Index: ix_task_open_line."""
+    return select(task.c.task_id).where(IS_OPEN, _is_chore, _is_leased)
+
+
+def _presence_key(task_id: str) -> ColumnElement[int]:
+    return func.hashtextextended("chore/" + task_id, 0)
 
 
 def keep_place(task_id: str, cursor: dict[str, Any], progress: dict[str, int], lease_s: float) -> ReturningUpdate[Any]:

@@ -6,10 +6,26 @@ same for one that waits with ten thousand deliveries as for one that waits with 
 """
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ARRAY, Integer, Text, Update, bindparam, exists, func, or_, select, true, update
+from sqlalchemy import (
+    ARRAY,
+    UUID,
+    Column,
+    Delete,
+    Integer,
+    Text,
+    Update,
+    bindparam,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.dialects.postgresql import Insert, insert
 
 from shared.outbox.breaker import Health
@@ -17,6 +33,9 @@ from shared.outbox.routing import Destination
 from shared.store.outbox import is_due, is_pending
 from shared.store.rows import Selection, rows_of
 from shared.store.tables import delivery, destination, event, signing_secret, task, webhook_endpoint
+
+UNSORTED: Final = "unsorted"
+"""The destination of whatever an earlier release wrote. It is always there."""
 
 
 class Turn(Health, frozen=True, kw_only=True):
@@ -59,19 +78,39 @@ class Leased(msgspec.Struct, frozen=True, kw_only=True):
 def add() -> Insert:
     """Makes the rows of new destinations. Parameter: ``packed`` structs with a ``destination_id``.
 
-    Those that are there are filtered out beforehand: a conflict would wait for the worker that has its turn.
+    Those that are there are filtered out beforehand: a conflict would wait for the worker that has its turn. They are
+    locked against ``remove``, and against nothing else.
     """
     given = rows_of(destination, "destination_id")
-    is_new = ~exists().where(destination.c.destination_id == given.c.destination_id)
+    there = (
+        select(destination.c.destination_id)
+        .where(destination.c.destination_id.in_(select(given.c.destination_id)))
+        .order_by(destination.c.destination_id)
+        .with_for_update(read=True, key_share=True)
+        .cte("there")
+    )
+    is_new = ~exists().where(there.c.destination_id == given.c.destination_id)
     new = select(given.c.destination_id).distinct().where(is_new).order_by(given.c.destination_id)
     return insert(destination).from_select(["destination_id"], new).on_conflict_do_nothing()
 
 
 def next_turns(limit: int) -> Selection:
-    """Locks destinations that have something due, are not paused and nobody serves, the longest unserved first.
+    """Locks destinations that have something due, are not paused and nobody serves, the longest unserved first."""
+    return (
+        _with_due(*(destination.c[name] for name in Turn.__struct_fields__))
+        .order_by(destination.c.served_at.asc().nulls_first())
+        .limit(limit)
+        .with_for_update(of=destination, skip_locked=True, key_share=True)
+    )
 
-    Walks ix_delivery_line from destination to destination, however many deliveries wait at each.
-    """
+
+def any_due() -> Selection:
+    """A destination that has something due, if there is one whose turn it may be."""
+    return _with_due(destination.c.destination_id).limit(1)
+
+
+def _with_due(*columns: Column[Any]) -> Selection:
+    """Walks ix_delivery_line from destination to destination, however many deliveries wait at each."""
     other = delivery.alias("other")
     is_other_pending = other.c.status == is_pending.right
     waiting = (
@@ -88,12 +127,9 @@ def next_turns(limit: int) -> Selection:
     waiting = waiting.union_all(select(following).where(waiting.c.destination_id.is_not(None)))
     has_due = exists().where(delivery.c.destination_id == destination.c.destination_id, is_pending, is_due)
     return (
-        select(*(destination.c[name] for name in Turn.__struct_fields__))
+        select(*columns)
         .join_from(destination, waiting, waiting.c.destination_id == destination.c.destination_id)
         .where(_is_over(destination.c.leased_until), _is_over(destination.c.paused_until), has_due)
-        .order_by(destination.c.served_at.asc().nulls_first())
-        .limit(limit)
-        .with_for_update(of=destination, skip_locked=True)
     )
 
 
@@ -106,10 +142,10 @@ def begin_turns(destination_ids: list[str], lease_id: str, lease_s: float) -> Up
     )
 
 
-def take_due(rooms: dict[str, int], lease_s: float) -> Selection:
-    """Takes due deliveries for these turns, the longest due first, and counts the attempts before they are made.
+def due(rooms: dict[str, int]) -> Selection:
+    """What is due for these turns, the longest first. ``rooms`` says how many each destination may have.
 
-    ``rooms`` says how many each destination may have. Taken ones are due again when the lease has run out.
+    Index: ix_delivery_line.
     """
     given = (
         func.unnest(
@@ -119,18 +155,27 @@ def take_due(rooms: dict[str, int], lease_s: float) -> Selection:
         .table_valued("destination_id", "room", name="given")
         .render_derived()
     )
-    due = (
+    of_one = (
         select(delivery.c.delivery_id)
         .where(delivery.c.destination_id == given.c.destination_id, is_pending, is_due)
         .order_by(delivery.c.next_attempt_at, delivery.c.delivery_id)
         .limit(given.c.room)
         .correlate(given)
-        .lateral("due")
+        .lateral("of_one")
     )
-    of_turns = select(due.c.delivery_id).select_from(given.join(due, true()))
-    taking = update(delivery).where(delivery.c.delivery_id.in_(of_turns))
+    return select(of_one.c.delivery_id).select_from(given.join(of_one, true()))
+
+
+def take(delivery_ids: list[str], lease_s: float) -> Selection:
+    """Counts the attempts before they are made; what is taken is due again when the lease has run out.
+
+    Apart from ``due``: joined with it, 5,000 waiting deliveries took 20 s as long as the statistics knew of few. Index:
+    the primary key, which ``finished_at`` leaves as the only one.
+    """
+    ids = bindparam("delivery_ids", delivery_ids, type_=ARRAY(UUID(as_uuid=False)))
     taken = (
-        taking.where(is_pending)
+        update(delivery)
+        .where(delivery.c.delivery_id == func.any(ids), delivery.c.finished_at.is_(None))
         .values(attempt=delivery.c.attempt + 1, next_attempt_at=_in(lease_s))
         .returning(*delivery.c)
         .cte("taken")
@@ -183,6 +228,24 @@ def forget_failures(destination_ids: list[str]) -> Update:
         update(destination)
         .where(destination.c.destination_id == func.any(bindparam("ids", destination_ids, type_=ARRAY(Text))))
         .values(consecutive_failures=0, pauses=0, failing_since=None, last_error=None, paused_until=None)
+    )
+
+
+def unused_locked(unused_since: datetime, limit: int) -> Selection:
+    """Locks destinations that had no turn since then, passing over those to which something is just being added."""
+    return (
+        select(destination.c.destination_id)
+        .where(destination.c.served_at < unused_since, destination.c.destination_id != UNSORTED)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+
+
+def remove(destination_ids: list[str]) -> Delete:
+    """Those of them, locked by an earlier statement, for which nothing waits: what was added before is seen now."""
+    waits = exists().where(delivery.c.destination_id == destination.c.destination_id, is_pending)
+    return delete(destination).where(
+        destination.c.destination_id == func.any(bindparam("ids", destination_ids, type_=ARRAY(Text))), ~waits
     )
 
 

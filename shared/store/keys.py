@@ -124,18 +124,16 @@ def by_tokens(tokens: list[str]) -> Selection:
     return select(*_SHOWN).where(_is_one_of(tokens))
 
 
-def by_token_or_previous(token: str, now: datetime) -> Selection:
-    """The key that is known by this token, or was before it was regenerated and is still accepted."""
-    is_previous = and_(api_key.c.previous_token == token, api_key.c.revoke_at > now)
-    return select(*_SHOWN).where(or_(api_key.c.token == token, is_previous))
+def all_of_user(user_id: str, visible: Scope, *, limit: int) -> Selection:
+    """The user's keys that may be seen, oldest first. Index: ix_api_key_user_id."""
+    oldest_first = (api_key.c.created_at, api_key.c.token)
+    return select(*_SHOWN).where(api_key.c.user_id == user_id, is_visible(visible)).order_by(*oldest_first).limit(limit)
 
 
-def all_of(*, user_id: str | None = None, team_id: str | None = None, visible: Scope, limit: int) -> Selection:
-    """The keys of a user or a team that may be seen, oldest first."""
-    statement = select(*_SHOWN).where(is_visible(visible)).order_by(api_key.c.created_at, api_key.c.token).limit(limit)
-    if user_id is not None:
-        statement = statement.where(api_key.c.user_id == user_id)
-    return statement if team_id is None else statement.where(api_key.c.team_id == team_id)
+def all_of_teams(team_ids: list[str], visible: Scope, *, limit: int) -> Selection:
+    """The keys of these teams that may be seen, oldest first. Index: ix_api_key_team_id."""
+    statement = select(*_SHOWN).where(api_key.c.team_id.in_(team_ids), is_visible(visible))
+    return statement.order_by(api_key.c.created_at, api_key.c.token).limit(limit)
 
 
 def counts_of_users(user_ids: list[str]) -> Selection:

@@ -8,7 +8,9 @@ import msgspec
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
+    CompoundSelect,
     Delete,
+    FromClause,
     Text,
     and_,
     bindparam,
@@ -21,6 +23,7 @@ from sqlalchemy import (
     select,
     true,
     tuple_,
+    union_all,
 )
 from sqlalchemy.dialects.postgresql import Insert, distinct_on
 
@@ -28,7 +31,7 @@ from shared.domain.model_lists import Limit
 from shared.domain.models import Model
 from shared.domain.rights import Scope
 from shared.store.rows import AnyRow, Selection, fields_of, insert_rows
-from shared.store.tables import head, model, model_revision, task, team, user
+from shared.store.tables import api_key, head, model, model_revision, task, team, user
 
 _FIELDS = Model.__struct_fields__
 _COLUMNS = (*_FIELDS, "revision")
@@ -154,7 +157,7 @@ def page(
 ) -> Selection:
     """One page. Index: the one of the sort key, or ix_model_search for a search of three letters and more.
 
-    Sorting by ``costs`` or ``status`` reads all models that are wanted, and so does a filter that has no index.
+    Sorting by ``costs`` or ``status`` reads all models that are wanted; so do a filter that has no index, and limits.
     """
     key = _SORT_KEYS.get(sort_by or "", model.c.created_at)
     order = (key, model.c.model_id) if sort_order == "asc" else (key.desc(), model.c.model_id.desc())
@@ -179,6 +182,37 @@ def is_any(wanted: ListFilter) -> Selection:
 def names(wanted: ListFilter) -> Selection:
     """The public names, each once. Index: ix_model_shown_name."""
     return _narrowed(select(_shown_name.label("name")), wanted).distinct().order_by(_shown_name)
+
+
+def shown_names(model_ids: list[str]) -> Selection:
+    """With the team to which each name belongs. Index: the primary key."""
+    return select(model.c.model_id, model.c.team_id, _shown_name.label("name")).where(model.c.model_id.in_(model_ids))
+
+
+def on_whose_lists(model_ids: list[str]) -> CompoundSelect[*tuple[Any, ...]]:
+    """What shares the names of these models, or lists them: ``model_id``, ``kind`` and ``object_id``.
+
+    Kinds: ``other`` for another model of the group, ``hidden_in`` for a team that means its own by the name, and
+    ``team``, ``key`` and ``user``. For a model of a team only the team's keys count. Index: ix_model_shown_name; the
+    lists themselves have none, as renaming a group is rare.
+    """
+    named = select(model.c.model_id, model.c.team_id, _shown_name.label("name")).where(model.c.model_id.in_(model_ids))
+    wanted = named.subquery("wanted")
+    same_name = and_(_shown_name == wanted.c.name, model.c.model_id != wanted.c.model_id)
+    is_free = wanted.c.team_id.is_(None)
+    whose = {
+        "other": (model.c.model_id, same_name, model.c.team_id.is_not_distinct_from(wanted.c.team_id)),
+        "hidden_in": (model.c.team_id, same_name, and_(is_free, model.c.team_id.is_not(None))),
+        "team": (team.c.team_id, _lists(team, wanted), is_free),
+        "key": (api_key.c.token, _lists(api_key, wanted), or_(is_free, api_key.c.team_id == wanted.c.team_id)),
+        "user": (user.c.user_id, _lists(user, wanted), is_free),
+    }
+    return union_all(
+        *(
+            select(wanted.c.model_id, literal(kind).label("kind"), object_id.label("object_id")).where(*conditions)
+            for kind, (object_id, *conditions) in whose.items()
+        )
+    )
 
 
 def listed_for(team_id: str | None, user_id: str | None) -> Selection:
@@ -290,3 +324,7 @@ def _like(pattern: str) -> str:
 
 def _literally(part: str) -> str:
     return part.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def _lists(holder: FromClause, wanted: FromClause) -> ColumnElement[bool]:
+    return wanted.c.name == func.any(holder.c.models)

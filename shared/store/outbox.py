@@ -64,6 +64,8 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
 
 # Literal, so that a prepared statement's generic plan still finds the partial indexes.
 is_pending = delivery.c.status == literal("pending", literal_execute=True)
+# The same, where deliveries are known by their ids: no partial index tempts the planner away from the primary key.
+_is_open = delivery.c.finished_at.is_(None)
 is_due = delivery.c.next_attempt_at <= func.now()
 
 
@@ -89,7 +91,7 @@ def move() -> Update:
     given = rows_of(delivery, *Move.__struct_fields__)
     return (
         update(delivery)
-        .where(delivery.c.delivery_id == given.c.delivery_id, delivery.c.attempt == given.c.attempt, is_pending)
+        .where(delivery.c.delivery_id == given.c.delivery_id, delivery.c.attempt == given.c.attempt, _is_open)
         .values(status=given.c.status, next_attempt_at=given.c.next_attempt_at, finished_at=given.c.finished_at)
     )
 
@@ -99,7 +101,7 @@ def hand_back() -> Update:
     given = rows_of(delivery, "delivery_id", "attempt")
     return (
         update(delivery)
-        .where(delivery.c.delivery_id == given.c.delivery_id, delivery.c.attempt == given.c.attempt, is_pending)
+        .where(delivery.c.delivery_id == given.c.delivery_id, delivery.c.attempt == given.c.attempt, _is_open)
         .values(attempt=delivery.c.attempt - 1, next_attempt_at=func.now())
     )
 
@@ -140,10 +142,6 @@ def _replayed(give_up_at: datetime) -> Update:
         give_up_at=give_up_at,
         finished_at=None,
     )
-
-
-def any_due() -> Selection:
-    return select(delivery.c.delivery_id).where(is_pending, is_due).limit(1)
 
 
 def purge(finished_before: datetime, limit: int) -> Delete:

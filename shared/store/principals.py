@@ -3,10 +3,23 @@
 from collections.abc import Iterable
 from functools import cache
 
-from sqlalchemy import ARRAY, ColumnElement, ScalarSelect, Text, bindparam, func, or_, select
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    DateTime,
+    ScalarSelect,
+    Text,
+    Update,
+    bindparam,
+    cast,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
-from shared.domain.principals import Standing
+from shared.domain.principals import TRUST_FLAG, Standing
 from shared.store.rows import AnyRow, Selection
 from shared.store.tables import api_key, team, user
 
@@ -32,12 +45,34 @@ def by_tokens() -> Selection:
             api_key.c.revoke_at,
             api_key.c.allowed_routes,
             api_key.c.models,
+            api_key.c.default_wait.label("default_wait_s"),
+            or_(_is_trusted(api_key.c.metadata), func.coalesce(_is_trusted(own_team.c.metadata), False)).label(
+                "is_trusted"
+            ),
             _memberships().label("memberships"),
         )
         .outerjoin(user, user.c.user_id == api_key.c.user_id)
         .outerjoin(own_team, own_team.c.team_id == api_key.c.team_id)
         .where(or_(api_key.c.token == func.any(tokens), api_key.c.previous_token == func.any(tokens)))
     )
+
+
+@cache
+def note_use() -> Update:
+    """Says when keys were last used. Parameters: ``tokens`` and ``used_at``, of the same length.
+
+    Passes over those that a worker holds: they are noted the next time. Index: the primary key.
+    """
+    tokens, times = bindparam("tokens", type_=ARRAY(Text)), bindparam("used_at", type_=ARRAY(DateTime(timezone=True)))
+    used = func.unnest(tokens, times).table_valued("token", "used_at", name="used").render_derived()
+    held = (
+        select(api_key.c.token, used.c.used_at)
+        .join(used, api_key.c.token == used.c.token)
+        .order_by(api_key.c.token)
+        .with_for_update(skip_locked=True, of=api_key)
+        .cte("held")
+    )
+    return update(api_key).where(api_key.c.token == held.c.token).values(last_used_at=held.c.used_at)
 
 
 def standings(rows: Iterable[AnyRow]) -> dict[str, Standing]:
@@ -65,7 +100,13 @@ def _standing(row: AnyRow, token: str) -> Standing:
         allowed_routes=tuple(row.allowed_routes),
         models=tuple(row.models),
         memberships=row.memberships or {},
+        default_wait_s=row.default_wait_s,
+        is_trusted=row.is_trusted,
     )
+
+
+def _is_trusted(metadata: ColumnElement[object]) -> ColumnElement[bool]:
+    return cast(metadata, JSONB).contains({TRUST_FLAG: True})
 
 
 def _memberships() -> ScalarSelect[object]:

@@ -206,8 +206,7 @@ delivery = Table(
     Column("finished_at", _INSTANT),
     CheckConstraint("status IN ('pending', 'succeeded', 'failed')", name="status"),
     CheckConstraint("destination IN ('callback', 'slack', 'webhook')", name="destination"),
-    Index("ix_delivery_line", "destination_id", "next_attempt_at", postgresql_where=PENDING_DELIVERY),
-    Index("ix_delivery_due", "next_attempt_at", postgresql_where=PENDING_DELIVERY),
+    Index("ix_delivery_line", "destination_id", "next_attempt_at", "delivery_id", postgresql_where=PENDING_DELIVERY),
     Index(
         "ix_delivery_webhook_id_delivery_id",
         "webhook_id",
@@ -252,6 +251,20 @@ webhook_endpoint = Table(
     Column("updated_by", Text, nullable=False),
     CheckConstraint("enabled = (disabled_reason IS NULL)", name="disabled_reason"),
     Index("ix_webhook_endpoint_event_types", "event_types", postgresql_using="gin"),
+)
+
+unreadable_secret = Table(
+    "unreadable_secret",
+    metadata,
+    Column("object_type", Text, nullable=False),
+    Column("object_id", Text, nullable=False),
+    Column("field", Text, nullable=False),
+    Column("key_id", Text, nullable=False, comment="The key that it would need."),
+    Column("seen_at", _INSTANT, nullable=False, server_default=func.now()),
+    Column("told_at", _INSTANT),
+    PrimaryKeyConstraint("object_type", "object_id", "field", "key_id"),
+    Index("ix_unreadable_secret_untold", "seen_at", postgresql_where=text("told_at IS NULL")),
+    comment="Values that did not open when somebody needed them.",
 )
 
 delivery_attempt = Table(

@@ -21,6 +21,7 @@ from sqlalchemy import (
     exists,
     func,
     literal,
+    not_,
     null,
     or_,
     select,
@@ -34,7 +35,8 @@ from shared.domain.decision import ObjectRef
 from shared.domain.rights import Principal
 from shared.domain.tasks import CHORES, OPEN, Status
 from shared.store.rows import Selection, insert_rows, rows_of
-from shared.store.tables import delivery, model, model_revision, task
+from shared.store.tables import delivery, task
+from shared.store.waits import ever_used, has_belongings_with_tasks, may_change_use_of_credential
 
 IS_OPEN = task.c.status.in_([literal(status, literal_execute=True) for status in OPEN])
 _is_chore = task.c.operation.in_([literal(name, literal_execute=True) for name in sorted(CHORES)])
@@ -209,7 +211,8 @@ def claim_heads(*, of_these: bool = False) -> Selection:
     """Locks due tasks that are first in their line, oldest first, passing over those that another worker holds.
 
     A task also waits for what was accepted earlier in a line that it needs, for what was accepted earlier and needs
-    its own line, and for what decides with it whether a credential is used. Parameters: ``limit``, and ``task_ids`` if
+    its own line, and for what decides with it whether a credential is used; the end of a team also for what was
+    accepted earlier for its models and keys. Parameters: ``limit``, and ``task_ids`` if
     it is to lock only ``of_these``.
     Index: ix_task_open_seq; ix_task_open_line and ix_task_open_needs for the probes.
     """
@@ -241,42 +244,27 @@ def _waits_for_other_lines() -> ColumnElement[bool]:
             task.c.object_type.in_(_NEEDED_TYPES),
             exists().where(is_open, is_earlier, other.c.needs.contains(array([task.c.line]))),
         ),
-        and_(task.c.operation == "credential.delete", _may_change_use_of_credential(task, other, is_open, is_earlier)),
+        and_(task.c.operation == "credential.delete", may_change_use_of_credential(task, other, is_open, is_earlier)),
+        and_(task.c.operation == "team.delete", has_belongings_with_tasks(task, other, is_open, is_earlier)),
         and_(
             task.c.operation == "model.rollback",
-            exists().where(is_open, is_earlier, other.c.object_type == "credential", _ever_used(task, other)),
+            exists().where(is_open, is_earlier, other.c.object_type == "credential", ever_used(task, other)),
         ),
     )
-
-
-def _may_change_use_of_credential(
-    deletion: FromClause, other: FromClause, is_open: ColumnElement[bool], is_earlier: ColumnElement[bool]
-) -> ColumnElement[bool]:
-    """Whether a model that uses the credential, or used it in a version that is to come back, has an earlier task."""
-    users = select(literal("model/") + model.c.model_id).where(model.c.credential_name == deletion.c.object_id)
-    is_rollback = other.c.operation == "model.rollback"
-    return or_(
-        exists().where(is_open, is_earlier, other.c.line.in_(users.correlate(deletion))),
-        exists().where(is_open, is_earlier, is_rollback, _ever_used(other, deletion)),
-    )
-
-
-def _ever_used(of_model: FromClause, of_credential: FromClause) -> ColumnElement[bool]:
-    """Whether any version of the one task's model used the other's credential. Index: the revisions' primary key."""
-    used = exists().where(
-        model_revision.c.model_id == of_model.c.object_id,
-        model_revision.c.state["credential_name"].astext == of_credential.c.object_id,
-    )
-    return used.correlate(of_model, of_credential)
 
 
 def claim_followers(refs: list[ObjectRef], limit: int) -> Selection:
     """Locks what waits behind claimed heads, in order. Only the holder of a head takes these.
 
-    ``is_free`` is false for what must not be taken yet; nor may what stands behind it.
+    ``is_free`` is false for what must not be taken yet; nor may what stands behind it. Whatever may rename a model is
+    claimed as a head, because what lists the name is loaded by the name that is stored.
     """
+    may_rename = or_(
+        task.c.operation == "model.rollback",
+        and_(task.c.operation == "model.update", task.c.command["model_name"].astext.is_not(None)),
+    )
     return (
-        select(*CLAIM_COLUMNS, and_(_is_due, ~_waits_for_other_lines()).label("is_free"))
+        select(*CLAIM_COLUMNS, and_(_is_due, ~_waits_for_other_lines(), not_(may_rename)).label("is_free"))
         .where(IS_OPEN, task.c.line.in_([ref.line for ref in refs]))
         .order_by(task.c.seq)
         .limit(limit)

@@ -19,7 +19,13 @@ from shared.runtime.settings import load
 from tests.conftest import ENCRYPTION_KEYS, MASTER_KEY
 
 ROOT = Path(__file__).parents[2]
-SAID_BY_THE_FRAMEWORK = {"not_found", "method_not_allowed", "unsupported_media_type", "body_too_large"}
+SAID_BY_THE_FRAMEWORK = {
+    "not_found",
+    "method_not_allowed",
+    "unsupported_media_type",
+    "body_too_large",
+    "too_many_requests",
+}
 SAID_OF_BUGS = {"internal_error"}
 ACTIONS = {
     "model.create": "created",

@@ -13,6 +13,7 @@ from msgspec import Meta
 from cli.main import _COMMANDS
 from shared.contract.errors import CATALOGUE
 from shared.contract.events import EVENTS
+from shared.domain.rights import EVERY_RELATION, RIGHTS, Relation, Role
 from shared.domain.tasks import TRANSITIONS
 from shared.messaging import broker
 from shared.outbox import webhook
@@ -87,6 +88,25 @@ def _events() -> str:
     return _table(("event", "when", "`data`"), rows)
 
 
+_RELATION_ORDER = ("own", "team_admin", "team_member", "open")
+
+
+def _rights() -> str:
+    rows = [
+        (f"`{operation}`", *(_relations(allowed.get(role)) for role in get_args(Role)))
+        for operation, allowed in RIGHTS.items()
+    ]
+    return _table(("operation", *(f"`{role}`" for role in get_args(Role))), rows)
+
+
+def _relations(allowed: frozenset[Relation] | None) -> str:
+    if not allowed:
+        return "no"
+    if allowed == EVERY_RELATION:
+        return "all"
+    return ", ".join(name.replace("_", " ") for name in _RELATION_ORDER if name in allowed)
+
+
 def _retries() -> str:
     waits = msgspec.structs.fields(Settings)
     schedule: tuple[float, ...] = next(field.default for field in waits if field.name == "webhook_schedule")
@@ -109,6 +129,7 @@ def _span(seconds: float) -> str:
 
 
 GENERATED: dict[tuple[str, str], Callable[[], str]] = {
+    ("access.md", "rights"): _rights,
     ("configuration.md", "settings"): _settings,
     ("errors.md", "errors"): _errors,
     ("events.md", "events"): _events,

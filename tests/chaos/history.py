@@ -11,8 +11,10 @@ Outcome = Literal["accepted", "refused", "unknown"]
 
 _TASKS = """
 SELECT task_id::text, seq, idempotency_key AS key, status, object_type || '/' || object_id AS object, finished_at,
-       count(a.position) AS entries, min(a.position) AS position
-FROM task t LEFT JOIN audit_entry a USING (task_id, object_type, object_id) GROUP BY t.task_id ORDER BY seq
+       (SELECT max(n) FROM (SELECT count(*) AS n FROM audit_entry a WHERE a.task_id = t.task_id
+                             GROUP BY a.object_type, a.object_id) of_object) AS entries,
+       (SELECT min(position) FROM audit_entry a WHERE a.task_id = t.task_id) AS position
+FROM task t ORDER BY seq
 """
 
 
@@ -96,7 +98,7 @@ def _twice(keys: Iterable[str | None]) -> list[str]:
 
 
 def _effects_twice(tasks: Sequence[dict[str, Any]]) -> list[str]:
-    return [f"effect of {task['task_id']}" for task in tasks if task["entries"] > 1]
+    return [f"effect of {task['task_id']}" for task in tasks if (task["entries"] or 0) > 1]
 
 
 def _applied_out_of_order(tasks: Sequence[dict[str, Any]]) -> list[str]:

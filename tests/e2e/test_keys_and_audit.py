@@ -85,9 +85,6 @@ def test_the_key_is_changed_under_load_and_through_kills(fleet: Fleet) -> None:
                 lambda before=before: _done(fleet, task_id) != before or _has_ended(fleet, task_id), lambda: fleet.told
             )
             _kill_pool(fleet)
-            # The lease of whoever was killed is long; here nobody wants to wait for it.
-            with fleet.database(autocommit=True) as database:
-                database.execute("UPDATE task SET next_attempt_at = now() WHERE task_id = %s", (task_id,))
     finally:
         over.set()
         writer.join()

@@ -40,7 +40,7 @@ def ncecere(fleet: Fleet) -> Client:
     )
 
 
-def test_ncecere_keeps_a_key(ncecere: Client) -> None:
+def test_ncecere_keeps_a_key(ncecere: Client, fleet: Fleet) -> None:
     wanted = {
         "key_alias": "ncecere-key",
         "models": ["gpt-4o"],
@@ -56,7 +56,7 @@ def test_ncecere_keeps_a_key(ncecere: Client) -> None:
         "aliases": {"mine": "gpt-4o"},
         "blocked": False,
     }
-    key = _ok(ncecere.post("/key/generate", wanted))["key"]
+    key = fleet.watch_for(_ok(ncecere.post("/key/generate", wanted))["key"], "a drawn key")
     info = _ok(ncecere.get("/key/info", key=key))["info"]
     assert {name: info[name] for name in wanted} == wanted
     assert _ok(ncecere.get("/key/info", key=key))["info"] == info
@@ -81,13 +81,13 @@ def test_ncecere_keeps_a_key_of_a_service_account(ncecere: Client, fleet: Fleet)
         "metadata": {"service_account_id": "robot"},
         "key_alias": "robot",
     }
-    key = _ok(ncecere.post("/key/service-account/generate", wanted))["key"]
+    key = fleet.watch_for(_ok(ncecere.post("/key/service-account/generate", wanted))["key"], "a service key")
     info = _ok(ncecere.get("/key/info", key=key))["info"]
     assert {name: info[name] for name in wanted} == wanted
     assert info["user_id"] is None
 
 
-def test_ncecere_keeps_a_user(ncecere: Client) -> None:
+def test_ncecere_keeps_a_user(ncecere: Client, fleet: Fleet) -> None:
     wanted = {
         "user_id": "ncecere-user",
         "user_email": "ncecere@example.com",
@@ -100,7 +100,7 @@ def test_ncecere_keeps_a_user(ncecere: Client) -> None:
     }
     made = _ok(ncecere.post("/user/new", wanted))
     assert made["user_id"] == "ncecere-user"
-    assert made["key"].startswith("sk-")
+    assert fleet.watch_for(made["key"], "the first key of a user").startswith("sk-")
     info = _ok(ncecere.get("/user/info", user_id="ncecere-user"))["user_info"]
     kept = ("user_id", "user_email", "user_alias", "user_role", "models", "max_budget", "metadata")
     assert {name: info[name] for name in kept} == {name: wanted[name] for name in kept}
@@ -172,3 +172,20 @@ def test_the_command_generates_imports_and_deletes(fleet: Fleet) -> None:
     user = _ok(command.post("/user/new", {"user_id": "cli-user"}))
     assert _ok(command.get("/v2/user/info", user_id=user["user_id"]))["user_id"] == "cli-user"
     assert command.post("/user/delete", {"user_ids": ["cli-user"]}).json() == 1
+
+
+# --- shown once ---
+
+
+def test_a_key_that_was_shown_is_written_down_nowhere(fleet: Fleet) -> None:
+    """The looking is the invariant that follows every test of a fleet."""
+    client = Client(fleet, Authorization="Bearer {key}")
+    key = _ok(client.post("/key/generate", {"key_alias": "shown-once"}))["key"]
+    new = _ok(client.post("/key/regenerate", {"key": key, "grace_period": "1h"}))["key"]
+    for name, secret in (("old", key), ("new", new)):
+        own = Client(fleet, Authorization=f"Bearer {fleet.watch_for(secret, f'the {name} key')}")
+        assert _ok(own.get("/key/info"))["info"]["key_alias"] == "shown-once"
+    assert client.get("/key/info", key=new).status_code == 200
+    _ok(client.post(f"/key/{new}/regenerate", {}))
+    wrong = Client(fleet, Authorization=f"Bearer {fleet.watch_for(key[:-1] + '!', 'a mistyped key')}")
+    assert wrong.get("/key/info").status_code == 401

@@ -1,10 +1,11 @@
 """The faults of the code that this product took its contract from, each as the behaviour that is right instead.
 
-The numbers are those of the list of faults; the ones on teams, aliases and members belong to the tests of teams.
+The numbers are those of the list of faults.
 """
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -41,6 +42,14 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, slack: Receiver) -> Iterator
 
 def _patch(fleet: Fleet, model_id: str, body: object) -> None:
     send(fleet, "PATCH", f"/model/{model_id}/update", body)
+
+
+def _team(fleet: Fleet, **fields: Any) -> str:
+    return send(fleet, "POST", "/team/new", fields)["team_id"]
+
+
+def _shown_team(fleet: Fleet, team_id: str) -> dict[str, Any]:
+    return send(fleet, "GET", f"/team/info?team_id={team_id}")["team_info"]
 
 
 @pytest.mark.parametrize(("method", "path"), _WRITES)
@@ -136,6 +145,15 @@ def test_09_sent_twice_is_added_once(fleet: Fleet) -> None:
     assert sum(entry["model_name"] == "sent-twice" for entry in fleet.models().values()) == 2
 
 
+def test_10_a_second_model_of_a_team_keeps_the_alias_of_the_first(fleet: Fleet) -> None:
+    team_id = _team(fleet, model_aliases={"fast": "gpt-mini"})
+    for name in ("first", "second"):
+        stored(fleet, name, info={"team_id": team_id})
+    send(fleet, "POST", "/team/update", {"team_id": team_id, "model_aliases": {"slow": "gpt"}})
+    aliases = _shown_team(fleet, team_id)["litellm_model_table"]["model_aliases"]
+    assert set(aliases) == {"first", "second", "fast", "slow"}
+
+
 def test_11_what_is_deleted_is_gone_from_every_read(fleet: Fleet) -> None:
     model_id = stored(fleet, "a-ghost")
     answer = send(fleet, "POST", "/model/delete", {"id": model_id})
@@ -144,6 +162,23 @@ def test_11_what_is_deleted_is_gone_from_every_read(fleet: Fleet) -> None:
     assert "a-ghost" not in [entry["id"] for entry in send(fleet, "GET", "/models")["data"]]
     assert fleet.http.get("/models/a-ghost").status_code == 404
     assert send(fleet, "GET", f"/v2/model/info?modelId={model_id}")["total_count"] == 0
+
+
+def test_11_a_model_of_a_team_that_is_deleted_leaves_neither_alias_nor_name(fleet: Fleet) -> None:
+    team_id = _team(fleet, models=["gpt"])
+    model_id = stored(fleet, "own", info={"team_id": team_id})
+    assert _shown_team(fleet, team_id)["models"] == ["gpt", "own"]
+    send(fleet, "POST", "/model/delete", {"id": model_id})
+    team = _shown_team(fleet, team_id)
+    assert (team["models"], team["litellm_model_table"]) == (["gpt"], None)
+
+
+def test_12_no_model_is_left_that_nobody_could_delete(fleet: Fleet) -> None:
+    team_id = _team(fleet)
+    model_id = stored(fleet, "own", info={"team_id": team_id})
+    assert send(fleet, "POST", "/team/delete", {"team_ids": [team_id]})["deleted_models"] == [model_id]
+    refusal(fleet.http.post("/model/delete", json={"id": model_id}), 404, "model_not_found")
+    assert fleet.audit(object_id=model_id)[-1]["operation"] == "team.delete"
 
 
 def test_13_the_audit_entry_is_there_with_the_change(fleet: Fleet) -> None:
@@ -250,6 +285,20 @@ def test_21_nested_secrets_are_sealed_and_nobody_is_shown_ciphertext(fleet: Flee
         assert "pm1:" not in fleet.http.get(path).text
 
 
+def test_22_nobody_moves_a_model_to_a_team_without_rights_in_it(fleet: Fleet) -> None:
+    user_id = "u-" + new_id()
+    own = _team(fleet, members_with_roles=[{"user_id": user_id, "role": "admin"}])
+    joined = _team(fleet, members_with_roles=[{"user_id": user_id, "role": "user"}])
+    key = send(fleet, "POST", "/user/new", {"user_id": user_id, "user_role": "internal_user"})["key"]
+    headers = {"Authorization": f"Bearer {key}"}
+    model_id = stored(fleet, "own", info={"team_id": own})
+    for other, status, code in ((joined, 403, "not_permitted"), (_team(fleet), 400, "unknown_team")):
+        body = {"id": model_id, "model_info": {"id": model_id, "team_id": other}}
+        refusal(fleet.http.patch(f"/model/{model_id}/update", json=body, headers=headers), status, code)
+        refusal(fleet.http.post("/model/update", json=body, headers=headers), status, code)
+    assert shown(fleet, model_id)["model_info"]["team_id"] == own
+
+
 def test_23_there_are_limits_and_lists_with_filters(fleet: Fleet) -> None:
     stored(fleet, "to-be-found-1")
     stored(fleet, "to-be-found-2")
@@ -257,6 +306,18 @@ def test_23_there_are_limits_and_lists_with_filters(fleet: Fleet) -> None:
     assert (found["total_count"], found["total_pages"], found["current_page"], found["size"]) == (2, 2, 1, 1)
     assert [entry["model_name"] for entry in found["data"]] == ["to-be-found-2"]
     refusal(fleet.http.post("/model/new", json=a_model(padding="x" * 2_000_000)), 413, "body_too_large")
+
+
+def test_24_keys_teams_and_access_groups_follow_a_rename(fleet: Fleet) -> None:
+    name = "renamed-" + new_id()
+    model_id = stored(fleet, name, info={"access_groups": ["beta"]})
+    team_id = _team(fleet, models=["gpt", name])
+    token = send(fleet, "POST", "/key/generate", {"models": [name]})["token"]
+    send(fleet, "PATCH", f"/model/{model_id}/update", {"model_name": name + "-next"})
+    assert _shown_team(fleet, team_id)["models"] == ["gpt", name + "-next"]
+    assert send(fleet, "GET", f"/key/info?key={token}")["info"]["models"] == [name + "-next"]
+    (entry,) = send(fleet, "GET", f"/v2/model/info?access_group=beta&search={name}")["data"]
+    assert entry["model_name"] == name + "-next"
 
 
 def test_25_a_write_is_read_at_once_without_any_reload(fleet: Fleet) -> None:

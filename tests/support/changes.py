@@ -43,13 +43,11 @@ _CREDENTIAL = {"credential_name": "{id}", "credential_values": {"api_key": "{sec
 _NEW_MODEL = ("model.create",)
 _NEW_CREDENTIAL = ("credential.create",)
 # Nobody is there: what is sent to it is not what these tests are about.
-_WEBHOOK = {"url": "http://127.0.0.1:1/", "event_types": ["task.poisoned"], "description": "{value}"}
-_ANN = {"user_id": "ann", "role": "user"}
+_WEBHOOK = {"url": "http://127.0.0.1:1/", "event_types": ["webhook.*"], "description": "{value}"}
 _NEW_WEBHOOK = ("webhook.create",)
-_NEW_KEY = ("key.create",)
 _NEW_TEAM = ("team.create",)
-_JOINED = ("team.create", "team.member_add")
 _NEW_USER = ("user.create",)
+_NEW_KEY = ("key.create",)
 
 CHANGES = {
     "model.create": Change("POST", "/model/new", _MODEL, leaves=1),
@@ -63,48 +61,59 @@ CHANGES = {
         "PATCH", "/credentials/{id}", {"credential_info": {"a": "{value}"}}, _NEW_CREDENTIAL, 2
     ),
     "encryption.rotate": Change("POST", "/encryption/rotate"),
+    "credential.delete": Change("DELETE", "/credentials/{id}", None, _NEW_CREDENTIAL),
     "webhook.create": Change("POST", "/webhooks", _WEBHOOK, leaves=1),
-    "webhook.update": Change("PATCH", "/webhooks/{id}", {"description": "{value}"}, _NEW_WEBHOOK, 2),
+    "webhook.update": Change("PATCH", "/webhooks/{id}", {"description": "new {value}"}, _NEW_WEBHOOK, 2),
     "webhook.rotate_secret": Change("POST", "/webhooks/{id}/rotate", None, _NEW_WEBHOOK, 2),
-    "webhook.disable": Change("POST", "/webhooks/{id}/disable", None, _NEW_WEBHOOK, 2),
     "webhook.enable": Change("POST", "/webhooks/{id}/enable", None, (*_NEW_WEBHOOK, "webhook.disable"), 3),
+    "webhook.disable": Change("POST", "/webhooks/{id}/disable", None, _NEW_WEBHOOK, 2),
     "webhook.test": Change("POST", "/webhooks/{id}/test", None, _NEW_WEBHOOK, 1),
     "webhook.replay": Change("POST", "/webhooks/{id}/replay", {"since": "2026-01-01T00:00:00Z"}, _NEW_WEBHOOK, 1),
     "webhook.delete": Change("DELETE", "/webhooks/{id}", None, _NEW_WEBHOOK),
-    "key.create": Change("POST", "/key/generate", {"metadata": {"a": "{value}"}}, leaves=1),
-    "key.update": Change("POST", "/key/update", {"key": "{id}", "metadata": {"a": "{value}"}}, _NEW_KEY, 2),
-    "key.block": Change("POST", "/key/block", {"key": "{id}"}, _NEW_KEY, 2),
-    "key.unblock": Change("POST", "/key/unblock", {"key": "{id}"}, (*_NEW_KEY, "key.block"), 3),
-    "key.regenerate": Change("POST", "/key/regenerate", {"key": "{id}"}, _NEW_KEY),
-    "key.delete": Change("POST", "/key/delete", {"keys": ["{id}"]}, _NEW_KEY),
     "team.create": Change("POST", "/team/new", {"team_id": "{id}", "team_alias": "{value}"}, leaves=1),
-    "team.update": Change("POST", "/team/update", {"team_id": "{id}", "tags": ["{value}"]}, _NEW_TEAM, 2),
+    "team.update": Change("POST", "/team/update", {"team_id": "{id}", "team_alias": "new {value}"}, _NEW_TEAM, 2),
     "team.block": Change("POST", "/team/block", {"team_id": "{id}"}, _NEW_TEAM, 2),
     "team.unblock": Change("POST", "/team/unblock", {"team_id": "{id}"}, (*_NEW_TEAM, "team.block"), 3),
-    "team.member_add": Change("POST", "/team/member_add", {"team_id": "{id}", "member": _ANN}, _NEW_TEAM, 2),
-    "team.member_update": Change(
-        "POST", "/team/member_update", {"team_id": "{id}", **_ANN, "role": "admin"}, _JOINED, 3
+    "team.member_add": Change(
+        "POST", "/team/member_add", {"team_id": "{id}", "member": {"role": "user", "user_id": "ann"}}, _NEW_TEAM, 2
     ),
-    "team.member_delete": Change("POST", "/team/member_delete", {"team_id": "{id}", "user_id": "ann"}, _JOINED, 3),
+    "team.member_update": Change(
+        "POST",
+        "/team/member_update",
+        {"team_id": "{id}", "user_id": "ann", "role": "admin"},
+        (*_NEW_TEAM, "team.member_add"),
+        3,
+    ),
+    "team.member_delete": Change(
+        "POST", "/team/member_delete", {"team_id": "{id}", "user_id": "ann"}, (*_NEW_TEAM, "team.member_add"), 3
+    ),
     "team.model_add": Change("POST", "/team/model/add", {"team_id": "{id}", "models": ["gpt"]}, _NEW_TEAM, 2),
     "team.model_delete": Change(
         "POST", "/team/model/delete", {"team_id": "{id}", "models": ["gpt"]}, (*_NEW_TEAM, "team.model_add"), 3
     ),
     "team.delete": Change("POST", "/team/delete", {"team_ids": ["{id}"]}, _NEW_TEAM),
-    "user.create": Change("POST", "/user/new", {"user_id": "{id}", "metadata": {"a": "{value}"}}, leaves=1),
-    "user.update": Change("POST", "/user/update", {"user_id": "{id}", "metadata": {"a": "{value}"}}, _NEW_USER, 2),
+    "user.create": Change(
+        "POST", "/user/new", {"user_id": "{id}", "user_alias": "{value}", "auto_create_key": False}, leaves=1
+    ),
+    "user.update": Change("POST", "/user/update", {"user_id": "{id}", "user_alias": "new {value}"}, _NEW_USER, 2),
     "user.delete": Change("POST", "/user/delete", {"user_ids": ["{id}"]}, _NEW_USER),
-    "credential.delete": Change("DELETE", "/credentials/{id}", None, _NEW_CREDENTIAL),
+    "key.create": Change("POST", "/key/generate", {"metadata": {"a": "{value}"}}, leaves=1),
+    "key.update": Change("POST", "/key/update", {"key": "{id}", "metadata": {"a": "new {value}"}}, _NEW_KEY, 2),
+    "key.block": Change("POST", "/key/block", {"key": "{id}"}, _NEW_KEY, 2),
+    "key.unblock": Change("POST", "/key/unblock", {"key": "{id}"}, (*_NEW_KEY, "key.block"), 3),
+    # It is another key's row afterwards.
+    "key.regenerate": Change("POST", "/key/regenerate", {"key": "{id}"}, _NEW_KEY),
+    "key.delete": Change("POST", "/key/delete", {"keys": ["{id}"]}, _NEW_KEY),
 }
 
 VERSIONS: dict[str, str | None] = {
     "model": "SELECT version FROM model WHERE model_id = %s",
     "credential": "SELECT version FROM credential WHERE credential_name = %s",
-    "encryption": None,
     "webhook": "SELECT version FROM webhook_endpoint WHERE webhook_id = %s",
-    "key": "SELECT version FROM api_key WHERE token = %s",
     "team": "SELECT version FROM team WHERE team_id = %s",
     "user": 'SELECT version FROM "user" WHERE user_id = %s',
+    "key": "SELECT version FROM api_key WHERE token = %s",
+    "encryption": None,
 }
 """By object type: how often the object with this id has been changed; no row if there is none, ``None`` if never."""
 

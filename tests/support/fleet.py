@@ -437,6 +437,11 @@ class Fleet:
             self._readable.add(value)
         return form.format(value)
 
+    def watch_for(self, secret: str, where: str) -> str:
+        """A secret that was drawn here and shown once: from now on it must never be seen. Returns it."""
+        self._canaries[secret] = where
+        return secret
+
     def shown_in(self, name: str, text: str, *, to_reader: bool = False) -> list[str]:
         """Which canaries are seen in a text; ``to_reader``: it answers somebody who may read the object."""
         return [

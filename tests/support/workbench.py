@@ -24,6 +24,7 @@ from shared.store import tasks
 from shared.store.engines import worker_engine
 from shared.store.rows import packed
 from shared.store.tasks import NewTask, Origin
+from worker.alarms import Alarms
 from worker.apply import Applier
 from worker.deliver import Deliverer
 from worker.recording import Recording
@@ -55,6 +56,7 @@ class Workbench:
         )
         self.connector = Connector(allow=Allowlist.parse("127.0.0.0/8"), resolve=resolve)
         self.applier = Applier(engine, self.keyring, self.routes, 100, now, Installation)
+        self.alarms = Alarms(engine, self.routes, now)
         self.told: list[str] = []
         self.deliverer = self.another_deliverer()
 
@@ -69,7 +71,6 @@ class Workbench:
                 clock=now,
             ),
             recording=Recording(
-                routes=self.routes,
                 waits_s=WAITS_S,
                 slack_window_s=60,
                 disable_after_s=5 * 24 * 3600,

@@ -18,7 +18,9 @@ from shared.encryption.keyring import Keyring
 from shared.encryption.resealing import Resealer
 from shared.store import sealed
 from shared.store.chores import ClaimedChore
+from shared.store.rows import packed
 from shared.store.sealed import SEALED_TABLES, Key, SealedTable
+from shared.store.unreadable import Place, note
 from worker.chores.runner import Step
 
 CHUNK_ROWS: Final = 250
@@ -77,6 +79,8 @@ class Rekeying:
             connection.execute(sealed.add_seals(self._keyring.writing_key_id, self._keyring.take_seal_count()))
         for unreadable in resealer.unreadable:
             _log.error("secret.unreadable", table=place.name, error=str(unreadable), key_id=unreadable.key_id)
+        if resealer.unreadable:
+            connection.execute(note(), packed(list({Place.of(unreadable) for unreadable in resealer.unreadable})))
         cursor.after = list(keys[-1])
         cursor.done += len(keys)
         cursor.values += resealer.resealed

@@ -1,7 +1,8 @@
 """Carries out the chunks of long tasks, a few at a ring, with the ordinary changes in between."""
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -25,7 +26,8 @@ from worker.batch import Batch
 CHORE_FOR_S: Final = 3.0
 # The share of the changes that come in meanwhile: some of them between any two chunks, however many there are.
 DRAIN_BETWEEN_S: Final = 0.05
-# If nothing is heard of a chunk for this long, whoever had it is gone. Longer than the hard time limit of a ring.
+# Whoever dies is replaced at once, because a lock dies with its session. Where that is not noticed, as with a frozen
+# process, this says when somebody else may go on. Longer than the hard time limit of a ring.
 LEASE_S: Final = 90.0
 
 _log = structlog.get_logger(__name__)
@@ -69,11 +71,19 @@ class Chores:
 
     def go_on(self, for_s: float = CHORE_FOR_S) -> bool:
         """Chunk after chunk for a moment. Returns whether there is more to do at once."""
-        begun = self._begin()
-        if begun is None:
+        with self._engine.begin() as connection:
+            found = connection.execute(chores.next_chore()).first()
+        if found is None:
             return False
+        with _presence(self._engine, found.task_id) as is_alone:
+            if not (found.is_due or is_alone):
+                return False
+            version = self._begin(found.task_id, is_alone=is_alone)
+            return version is not None and self._go_on(found.task_id, version, for_s)
+
+    def _go_on(self, task_id: str, begun: int, for_s: float) -> bool:
         reach("chore.after_lease")
-        task_id, version = begun
+        version: int | None = begun
         until = time.monotonic() + for_s
         while version is not None:
             version = self._attempt(task_id, version)
@@ -83,20 +93,19 @@ class Chores:
             self._meanwhile(DRAIN_BETWEEN_S)
         return False
 
-    def _begin(self) -> tuple[str, int] | None:
-        """Takes a lease on a chore that nobody works on, counting the attempt.
+    def _begin(self, task_id: str, *, is_alone: bool) -> int | None:
+        """Takes a lease on the chore, counting the attempt; its version then.
 
         Or ends one that is to be cancelled, or that broke off too often. Asking for the one moves the version, so
         whoever was at work finds itself overtaken.
         """
         with self._engine.begin() as connection:
-            row = connection.execute(chores.claim_chore()).first()
+            row = connection.execute(chores.claim_chore(task_id, leased_too=is_alone)).first()
             if row is None:
                 return None
             task = _claimed(row)
             if not task.is_cancelled and task.attempt < self._max_attempts:
-                lease = chores.lease_chore(task.task_id, self._clock(), LEASE_S)
-                return task.task_id, connection.execute(lease).scalar_one()
+                return connection.execute(chores.lease_chore(task_id, self._clock(), LEASE_S)).scalar_one()
             applied = self._applier.end(connection, task, Batch.cancel if task.is_cancelled else poison)
         self._told(applied)
         return None
@@ -151,6 +160,15 @@ class Chores:
             again_at = self._clock() + timedelta(seconds=delay_s(attempt, self._jitter()))
             connection.execute(tasks.postpone(task_id, again_at, attempt, type(error).__name__))
         return None, NOTHING
+
+
+@contextlib.contextmanager
+def _presence(engine: Engine, task_id: str) -> Generator[bool]:
+    """Shows that somebody works on it, until this ends or the process dies. Yields whether nobody else showed it."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        # Closed at the end, not given back: the lock goes with the session.
+        connection.detach()
+        yield connection.execute(chores.show_presence(task_id)).scalar_one()
 
 
 def _claimed(row: AnyRow) -> ClaimedChore:

@@ -114,20 +114,3 @@ def test_slack_is_told_of_an_endpoint_that_was_disabled(database_url: str) -> No
         bench.deliver()
         assert len(slack.requests) == 1
         assert "Webhook disabled" in texts_of(slack)[0]
-
-
-def test_slack_is_told_once_of_a_secret_that_does_not_open(database_url: str) -> None:
-    with (
-        Receiver() as slack,
-        workbench_on(database_url, slack={"": slack.url}, slack_events=("secret.*",)) as bench,
-    ):
-        webhook_id, _ = bench.add_webhook("https://hooks.example.com/")
-        foreign = bench.sealed("another", "whsec_", "secret")
-        with bench.engine.begin() as connection:
-            connection.exec_driver_sql("UPDATE webhook_endpoint SET secret = %s", (foreign,))
-        for _ in range(3):
-            bench.add_model()
-            bench.deliver()
-            bench.wind(hours=1)
-        assert len(slack.requests) == 1
-        assert webhook_id in str(slack.requests[0].json["blocks"])

@@ -16,7 +16,9 @@ _POLL_S = 0.005
 
 
 @contextlib.asynccontextmanager
-async def an_api(settings: Settings, *, key: str | None = MASTER_KEY) -> AsyncIterator[httpx.AsyncClient]:
+async def an_api(
+    settings: Settings, *, key: str | None = MASTER_KEY, source: str = "203.0.113.9"
+) -> AsyncIterator[httpx.AsyncClient]:
     """The API in this process, from its start to its end, and a client that has the master key."""
     app = create_app(settings)
     started, ending = asyncio.Event(), asyncio.Event()
@@ -29,7 +31,7 @@ async def an_api(settings: Settings, *, key: str | None = MASTER_KEY) -> AsyncIt
 
     running = asyncio.create_task(run())
     await started.wait()
-    transport = httpx.ASGITransport(app=app, client=("203.0.113.9", 4711))
+    transport = httpx.ASGITransport(app=app, client=(source, 4711))
     headers = {} if key is None else {"Authorization": f"Bearer {key}"}
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://pointsman.test", headers=headers) as client:

@@ -10,7 +10,6 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from shared.encryption.keyring import Keyring
 from shared.encryption.sealing import Binding, open_text
 from shared.outbox.addresses import Allowlist
-from shared.outbox.routing import Routes
 from shared.runtime.clock import now
 from shared.runtime.settings import Secret
 from tests.service.building import CANARY, Clock, Side, a_task, accept, long_ago
@@ -50,7 +49,6 @@ class Callback:
                 engine=self.engine, keyring=self.keyring, connector=connector, slack_urls=slack_urls, clock=clock
             ),
             recording=Recording(
-                routes=Routes(),
                 waits_s=waits_s,
                 slack_window_s=1,
                 disable_after_s=432_000,

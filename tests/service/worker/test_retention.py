@@ -10,8 +10,11 @@ from sqlalchemy import Engine
 
 from shared.domain.rights import MASTER
 from shared.encryption.keyring import Keyring
-from shared.runtime.clock import now
+from shared.runtime.clock import new_id, now
 from shared.runtime.settings import Misconfigured
+from shared.store import destinations, unreadable
+from shared.store.rows import packed
+from shared.store.unreadable import Place
 from tests.conftest import SettingsBuilder
 from tests.service.building import Side, a_task, accept
 from worker.retention import Retention
@@ -86,6 +89,74 @@ def test_a_task_whose_callback_is_still_to_be_made_stays(
     retention.purge()
     assert kept(database) == {task_id}
     assert database.execute("SELECT count(*) FROM event").fetchone() == (1,)
+
+
+def test_what_was_announced_goes_with_its_attempts_and_unused_destinations(
+    retention: Retention, engine: Engine, keyring: Keyring, database: Database
+) -> None:
+    side = Side(engine, keyring)
+    nobody = msgspec.structs.replace(MASTER, role="internal_user")
+    hooks = ("https://told.example.com/", "https://waiting.example.com/")
+    told, waiting = accept(engine, *(a_task(keyring, webhook_url=hook, principal=nobody) for hook in hooks))
+    side.drain.drain()
+    database.execute(
+        "WITH ended AS (UPDATE delivery SET status = 'succeeded', finished_at = now() WHERE task_id = %s RETURNING *)"
+        " INSERT INTO delivery_attempt (delivery_id, number, attempted_at, latency_ms, excerpt)"
+        " SELECT delivery_id, 1, now(), 1, '' FROM ended",
+        [told],
+    )
+    database.execute("UPDATE destination SET served_at = now() - interval '2 days'")
+    for task_id in (told, waiting):
+        aged(database, task_id, 2)
+    retention.purge()
+    ((kept_for,),) = database.execute("SELECT task_id::text FROM delivery").fetchall()
+    assert kept_for == waiting
+    assert database.execute("SELECT count(*) FROM delivery_attempt").fetchone() == (0,)
+    found = database.execute("SELECT destination_id IN (SELECT destination_id FROM delivery) FROM destination")
+    assert sorted(found.fetchall()) == [(False,), (True,)], "what is always there, and what something waits for"
+
+
+def test_a_destination_to_which_something_is_being_added_is_not_removed(
+    retention: Retention, engine: Engine, database: Database
+) -> None:
+    database.execute("INSERT INTO destination (destination_id, served_at) VALUES ('callback:x', '2020-01-01')")
+    with engine.begin() as connection:
+        connection.execute(destinations.add(), packed([{"destination_id": "callback:x"}]))
+        retention.purge()
+    assert database.execute("SELECT 1 FROM destination WHERE destination_id = 'callback:x'").fetchall()
+    retention.purge()
+    assert not database.execute("SELECT 1 FROM destination WHERE destination_id = 'callback:x'").fetchall()
+
+
+def test_a_destination_is_served_while_something_is_added_to_it(engine: Engine, database: Database) -> None:
+    add = packed([{"destination_id": "callback:x"}])
+    with engine.begin() as connection:
+        connection.execute(destinations.add(), add)
+    database.execute(
+        "INSERT INTO event (event_id, type, occurred_at, object_type, object_id, data)"
+        " VALUES ('evt', 'task.succeeded', now(), 'task', 't', '{}')"
+    )
+    database.execute(
+        "INSERT INTO delivery (delivery_id, event_id, destination, destination_id)"
+        " VALUES (gen_random_uuid(), 'evt', 'callback', 'callback:x')"
+    )
+    with engine.begin() as adding, engine.begin() as serving:
+        adding.execute(destinations.add(), add)
+        assert [row.destination_id for row in serving.execute(destinations.next_turns(10))] == ["callback:x"]
+        serving.execute(destinations.begin_turns(["callback:x"], new_id(), 60))
+
+
+def test_an_unreadable_secret_that_nobody_meets_any_more_is_forgotten_once_it_was_told(
+    retention: Retention, engine: Engine, database: Database
+) -> None:
+    places = [Place(object_type="model", object_id=name, field="f", key_id="k") for name in ("told", "untold", "young")]
+    with engine.begin() as connection:
+        connection.execute(unreadable.note(), packed(places))
+    database.execute("UPDATE unreadable_secret SET told_at = now() WHERE object_id <> 'untold'")
+    database.execute("UPDATE unreadable_secret SET seen_at = now() - interval '2 days' WHERE object_id <> 'young'")
+    retention.purge()
+    left = database.execute("SELECT object_id FROM unreadable_secret ORDER BY 1").fetchall()
+    assert left == [("untold",), ("young",)]
 
 
 def test_the_audit_log_is_not_purged(

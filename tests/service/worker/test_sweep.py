@@ -18,16 +18,19 @@ class Rings:
     def __init__(self, engine: Engine) -> None:
         self.trusting: list[str] = []
         self.careful: list[str] = []
-        self.deliveries: list[str] = []
-        Sweeper(engine, self._apply, self.deliveries.extend).sweep()
+        self.is_delivering = False
+        Sweeper(engine, self._apply, self._deliver, lambda: None).sweep()
 
     def _apply(self, task_ids: Sequence[str], one_by_one: bool) -> None:
         (self.careful if one_by_one else self.trusting).extend(task_ids)
 
+    def _deliver(self, _: Sequence[str]) -> None:
+        self.is_delivering = True
+
 
 def test_nothing_is_rung_for_when_nothing_is_due(engine: Engine) -> None:
     rings = Rings(engine)
-    assert (rings.trusting, rings.careful, rings.deliveries) == ([], [], [])
+    assert (rings.trusting, rings.careful, rings.is_delivering) == ([], [], False)
 
 
 def test_what_is_due_is_rung_for(engine: Engine, keyring: Keyring) -> None:
@@ -77,12 +80,15 @@ def test_a_backlog_that_makes_progress_is_not_suspected(engine: Engine, keyring:
 
 def test_a_due_delivery_is_rung_for(engine: Engine, keyring: Keyring, database: Database) -> None:
     accept(engine, a_task(keyring, webhook_url="https://example.com/"))
-    (delivery_id,) = Side(engine, keyring).applier.apply_due().delivery_ids
-    assert Rings(engine).deliveries == [delivery_id]
+    Side(engine, keyring).applier.apply_due()
+    assert Rings(engine).is_delivering
+    database.execute("UPDATE destination SET paused_until = now() + interval '1 hour'")
+    assert not Rings(engine).is_delivering
+    database.execute("UPDATE destination SET paused_until = NULL")
     database.execute("UPDATE delivery SET next_attempt_at = now() + interval '1 hour'")
-    assert Rings(engine).deliveries == []
+    assert not Rings(engine).is_delivering
     database.execute("UPDATE delivery SET next_attempt_at = now(), status = 'failed', finished_at = now()")
-    assert Rings(engine).deliveries == []
+    assert not Rings(engine).is_delivering
 
 
 def test_a_sweep_names_no_more_than_a_ring_can_carry(engine: Engine, keyring: Keyring) -> None:

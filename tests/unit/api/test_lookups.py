@@ -1,10 +1,15 @@
 """What a name leads to is judged when it is registered; later it is judged again at every call."""
 
+from typing import Any
+
 import pytest
 
 from api.lookups import Judge
-from shared.domain.problems import WebhookRefused
+from shared.domain.problems import DestinationRefused, WebhookRefused
+from shared.domain.rights import MASTER, Principal
 from shared.outbox.addresses import NOTHING_ALLOWED, Allowlist
+
+MEMBER = Principal(user_id="u", role="internal_user", key_id="k")
 
 
 def judge(*addresses: str, allow: Allowlist = NOTHING_ALLOWED) -> Judge:
@@ -38,3 +43,34 @@ async def test_a_name_that_moved_is_judged_anew() -> None:
 
 async def test_an_operator_may_allow_a_network() -> None:
     await judge("10.1.2.3", allow=Allowlist.parse("10.1.0.0/16")).check("https://hooks.example.com/", "url")
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"api_base": "http://169.254.169.254/latest"},
+        {"api_base": "http://[::ffff:10.0.0.1]/v1"},
+        {"base_url": "http://localhost:8000"},
+        {"api_base": "os.environ/SECRET"},
+        {"api_host": "http://user:pass@example.com"},
+        {"api_base": 5},
+    ],
+)
+async def test_a_model_of_who_is_no_admin_leads_to_public_addresses_only(params: dict[str, Any]) -> None:
+    with pytest.raises(DestinationRefused) as refused:
+        await judge("93.184.216.34").check_model(MEMBER, {"model": "openai/x", **params})
+    assert refused.value.param == f"litellm_params.{next(iter(params))}"
+    await judge().check_model(MASTER, params)
+
+
+async def test_the_name_in_a_model_is_looked_up_too() -> None:
+    params = {"api_base": "https://models.example.com/v1"}
+    await judge("93.184.216.34").check_model(MEMBER, params)
+    with pytest.raises(DestinationRefused):
+        await judge("10.0.0.1").check_model(MEMBER, params)
+    await judge("10.0.0.1", allow=Allowlist.parse("10.0.0.0/8")).check_model(MEMBER, params)
+
+
+@pytest.mark.parametrize("params", [{}, {"api_base": None}, {"api_base": ""}])
+async def test_a_model_that_names_no_address_passes(params: dict[str, Any]) -> None:
+    await judge("10.0.0.1").check_model(MEMBER, params)

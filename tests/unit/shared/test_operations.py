@@ -3,9 +3,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from shared.domain import credentials, keys, models, team_models, teams, users, webhooks
+from shared.contract.events import EVENTS
+from shared.domain import credentials, keys, model_lists, models, team_models, teams, users, webhooks
 from shared.domain.credentials import CreateCredential, DeleteCredential, UpdateCredential
-from shared.domain.decision import Context, ObjectRef
+from shared.domain.decision import Context, Event, ObjectRef
 from shared.domain.encryption import RotateKeys
 from shared.domain.keys import (
     BlockKey,
@@ -35,6 +36,8 @@ from shared.domain.webhooks import (
 from shared.operations import OPERATIONS, command_from
 from shared.runtime.clock import now
 
+DECIDED = sorted(OPERATIONS.keys() - CHORES.keys())
+"""In one go, and not in chunks."""
 COMMANDS: dict[str, Any] = {
     "model.create": CreateModel(model_id="m-1", model_name="n", litellm_params={"model": "x"}, model_info={"a": 1}),
     "model.update": UpdateModel(model_id="m-1", set_params={"rpm": 1}, remove_params=("tpm",), if_match="*"),
@@ -111,7 +114,8 @@ def the_state_before(name: str) -> dict[ObjectRef, Any]:
         return {where: created, credentials.users_ref("c-1"): frozenset()}
     created = models.create({models.ref("m-1"): None}, COMMANDS["model.create"], context).objects[models.ref("m-1")]
     changed = msgspec.structs.replace(created, model_name="other", blocked=name == "model.unblock", version=2)
-    return {models.ref("m-1"): changed, models.revision_ref("m-1", 1): created}
+    group = model_lists.group_ref("m-1", None)
+    return {models.ref("m-1"): changed, models.revision_ref("m-1", 1): created, group: model_lists.Group()}
 
 
 def the_team_before(name: str, context: Context) -> dict[ObjectRef, Any]:
@@ -156,7 +160,7 @@ def test_a_command_of_another_operation_is_not_read(name: str) -> None:
         command_from(name, stored)
 
 
-@pytest.mark.parametrize("name", sorted(OPERATIONS.keys() - CHORES.keys()))
+@pytest.mark.parametrize("name", DECIDED)
 def test_a_decision_changes_only_what_it_touches(name: str) -> None:
     operation, command = OPERATIONS[name], COMMANDS[name]
     touched = operation.touched(command)
@@ -185,6 +189,28 @@ def test_a_decision_changes_only_what_it_touches(name: str) -> None:
         "user_id",
     )
     assert next(answered[field] for field in named if answered.get(field)) in NAMES
+
+
+ENDS = {"task.succeeded", "task.failed", "task.cancelled", "task.poisoned"}
+ALARMS = {"secret.unreadable"}
+
+
+def events_of(name: str) -> tuple[Event, ...]:
+    context = Context(now=now(), principal=MASTER, task_id="t")
+    return OPERATIONS[name].decide(the_state_before(name), COMMANDS[name], context).events
+
+
+def test_the_listed_events_are_those_that_there_are() -> None:
+    announced = {event.type for name in DECIDED for event in events_of(name)}
+    assert announced | ENDS | ALARMS == set(EVENTS)
+
+
+@pytest.mark.parametrize("name", DECIDED)
+def test_an_event_has_the_fields_that_are_listed(name: str) -> None:
+    for event in events_of(name):
+        always = {field for field in EVENTS[event.type].fields if not field.endswith("?")}
+        listed = {field.removesuffix("?") for field in EVENTS[event.type].fields}
+        assert always <= event.data.keys() <= listed
 
 
 @pytest.mark.parametrize("name", CHORES)

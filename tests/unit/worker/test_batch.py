@@ -151,6 +151,36 @@ def test_whoever_listens_is_told_of_the_change_and_of_the_end() -> None:
     assert {delivery.webhook_id for delivery in outgoing.deliveries} == {"w"}
 
 
+TEAMS_OWN = Endpoint(webhook_id="w", event_types=("*",), team_id="red", enabled=True)
+
+
+def of_team(team_id: str, task: Claimed) -> Claimed:
+    return msgspec.structs.replace(task, command={**task.command, "team_id": team_id})
+
+
+@pytest.mark.parametrize(("team_id", "types"), [("red", ["task.failed"]), ("blue", [])])
+def test_a_team_hears_of_the_end_of_its_tasks_though_there_is_no_object(team_id: str, types: list[str]) -> None:
+    refused = a_claimed(principal={"user_id": "u", "role": "internal_user", "key_id": "k"})
+    outgoing = decided(of_team(team_id, refused)).routed([TEAMS_OWN])
+    assert [event.type for event in outgoing.events] == types
+
+
+@pytest.mark.parametrize(("team_id", "types"), [("red", ["task.cancelled"]), ("blue", [])])
+def test_a_team_hears_of_what_is_called_off(team_id: str, types: list[str]) -> None:
+    batch = a_batch()
+    batch.decide([of_team(team_id, a_claimed(is_cancelled=True))], {})
+    assert [event.type for event in batch.routed([TEAMS_OWN]).events] == types
+
+
+def test_a_team_hears_of_its_objects_whoever_changes_them() -> None:
+    task = a_claimed(operation="model.delete", command={"operation": "model.delete", "model_id": "m-1"})
+    (created,) = decided(a_claimed()).changed_of("model").values()
+    model = msgspec.structs.replace(created[0], team_id="red")
+    batch = Batch({ObjectRef("model", "m-1"): model}, NOW, KEYRING, Routes(), Installation())
+    decide(batch, task)
+    assert [event.type for event in batch.routed([TEAMS_OWN]).events] == ["model.deleted", "task.succeeded"]
+
+
 def test_slack_is_told_of_an_added_model() -> None:
     outgoing = decided(a_claimed(), slack=True).routed([])
     assert [event.type for event in outgoing.events] == ["model.created"]

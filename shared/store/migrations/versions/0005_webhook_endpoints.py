@@ -62,6 +62,20 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("destination_id", name="pk_destination"),
         comment="What the deliver workers agree on about one destination.",
     )
+    op.create_table(
+        "unreadable_secret",
+        sa.Column("object_type", sa.Text(), nullable=False),
+        sa.Column("object_id", sa.Text(), nullable=False),
+        sa.Column("field", sa.Text(), nullable=False),
+        sa.Column("key_id", sa.Text(), nullable=False, comment="The key that it would need."),
+        sa.Column("seen_at", _INSTANT, server_default=sa.func.now(), nullable=False),
+        sa.Column("told_at", _INSTANT),
+        sa.PrimaryKeyConstraint("object_type", "object_id", "field", "key_id", name="pk_unreadable_secret"),
+        comment="Values that did not open when somebody needed them.",
+    )
+    op.create_index(
+        "ix_unreadable_secret_untold", "unreadable_secret", ["seen_at"], postgresql_where=sa.text("told_at IS NULL")
+    )
     # What the release before still writes, and what it left behind, takes turns as one destination.
     op.execute("INSERT INTO destination (destination_id) VALUES ('unsorted')")
     _widen_delivery()
@@ -98,7 +112,13 @@ def _widen_delivery() -> None:
     op.create_check_constraint(
         op.f("ck_delivery_destination"), "delivery", "destination IN ('callback', 'slack', 'webhook')"
     )
-    op.create_index("ix_delivery_line", "delivery", ["destination_id", "next_attempt_at"], postgresql_where=_PENDING)
+    op.create_index(
+        "ix_delivery_line",
+        "delivery",
+        ["destination_id", "next_attempt_at", "delivery_id"],
+        postgresql_where=_PENDING,
+    )
+    op.drop_index("ix_delivery_due", "delivery")
     op.create_index(
         "ix_delivery_webhook_id_delivery_id",
         "delivery",
@@ -109,6 +129,7 @@ def _widen_delivery() -> None:
 
 def downgrade() -> None:
     op.drop_index("ix_delivery_webhook_id_delivery_id", "delivery")
+    op.create_index("ix_delivery_due", "delivery", ["next_attempt_at"], postgresql_where=_PENDING)
     op.drop_index("ix_delivery_line", "delivery")
     # The release before knows no webhook endpoints, so it could not send these.
     op.execute("DELETE FROM delivery WHERE destination = 'webhook'")
@@ -117,5 +138,6 @@ def downgrade() -> None:
     for name in ("give_up_at", "schedule_from", "webhook_id", "destination_id"):
         op.drop_column("delivery", name)
     op.alter_column("delivery", "destination", comment="callback or slack")
+    op.drop_table("unreadable_secret")
     op.drop_table("destination")
     op.drop_table("webhook_endpoint")

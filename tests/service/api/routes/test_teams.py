@@ -350,3 +350,60 @@ async def test_a_credential_can_go_after_the_team_whose_models_used_it(client: h
     side.drain.drain()
     tasks = (await client.get("/tasks")).json()["data"]
     assert [task["status"] for task in tasks] == ["succeeded"] * 5, tasks
+
+
+# --- lists that name models ---
+
+
+async def test_lists_follow_a_group_when_its_last_model_is_renamed(client: httpx.AsyncClient, side: Side) -> None:
+    await done(client, side, "/team/new", {"team_id": "t-1", "models": ["gpt", "claude"]})
+    await done(client, side, "/team/new", {"team_id": "t-2", "models": ["gpt"]})
+    await done(client, side, "/user/new", {"user_id": "ann", "models": ["gpt"], "auto_create_key": False})
+    await done(client, side, "/key/generate", {"key_alias": "free", "models": ["gpt"]})
+    for model_id in ("m-1", "m-2"):
+        await done(client, side, "/model/new", a_model("gpt", info={"id": model_id}))
+    await done(client, side, "/model/new", of_team("t-2", "m-3", "gpt"))
+
+    async def lists() -> list[list[str]]:
+        key = (await client.get("/key/list?return_full_object=true")).json()["keys"][0]
+        user = (await client.get("/user/info?user_id=ann")).json()["user_info"]
+        teams = [(await info(client, team_id))["models"] for team_id in ("t-1", "t-2")]
+        return [key["models"], user["models"], *teams]
+
+    await done(client, side, "/model/update", {"id": "m-1", "model_name": "gpt-next"})
+    assert await lists() == [["gpt"], ["gpt"], ["gpt", "claude"], ["gpt"]]
+    task = await sent(client, side, "/model/update", {"id": "m-2", "model_name": "gpt-next"})
+    # The second team means its own model by the name.
+    assert await lists() == [["gpt-next"], ["gpt-next"], ["gpt-next", "claude"], ["gpt"]]
+    logged = (await client.get("/audit?page_size=100&action=updated")).json()["audit_logs"]
+    assert sorted(entry["object_type"] for entry in logged if entry["task_id"] == task["task_id"]) == [
+        "key",
+        "model",
+        "team",
+        "user",
+    ]
+
+
+async def test_a_whole_group_that_is_renamed_at_once_takes_its_lists_along(
+    client: httpx.AsyncClient, side: Side
+) -> None:
+    await done(client, side, "/team/new", {"team_id": "t-1", "models": ["gpt"]})
+    for n in range(5):
+        await done(client, side, "/model/new", a_model("gpt", info={"id": f"m-{n}"}))
+    for n in range(5):
+        await client.post("/model/update", json={"id": f"m-{n}", "model_name": "between"})
+        await client.post("/model/update", json={"id": f"m-{n}", "model_name": "gpt-next"})
+    side.drain.drain()
+    assert (await info(client))["models"] == ["gpt-next"]
+
+
+async def test_the_keys_of_a_team_follow_its_model(client: httpx.AsyncClient, side: Side) -> None:
+    await done(client, side, "/team/new", {"team_id": "t-1"})
+    await done(client, side, "/model/new", of_team())
+    await done(client, side, "/key/generate", {"team_id": "t-1", "models": ["own"]})
+    await done(client, side, "/key/generate", {"key_alias": "free", "models": ["own"]})
+    await done(client, side, "/model/update", {"id": "m-1", "model_name": "renamed"})
+    listed = (await client.get("/key/list?return_full_object=true&sort_order=asc")).json()["keys"]
+    assert [key["models"] for key in listed] == [["renamed"], ["own"]]
+    await done(client, side, "/model/m-1/rollback", {"version": 1})
+    assert (await client.get("/team/info?team_id=t-1")).json()["keys"][0]["models"] == ["own"]

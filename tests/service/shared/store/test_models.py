@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Connection, create_engine, make_url
 from sqlalchemy.dialects import postgresql
 
+from shared.domain.rights import Scope
 from shared.store import migrations, models
 from shared.store.models import ListFilter
 from shared.store.rows import Selection
@@ -80,8 +81,9 @@ def _nodes(connection: Connection, statement: Selection) -> list[dict[str, Any]]
         models.count(ListFilter(search="group-777")),
         models.count(_ANY),
         models.by_ids().params(model_ids=["m-7"]),
-        models.of_group("group-7"),
-        models.is_group("group-7"),
+        models.everything(ListFilter(name="group-7")),
+        models.is_any(ListFilter(name="group-7")),
+        _page(ListFilter(name="group-7", scope=Scope(team_ids=frozenset(("t-1",)), is_open=True))),
         models.known_ids().params(model_ids=["m-7", "m-8"]),
         models.with_creation().params(model_ids=["m-7"]),
     ],

@@ -27,9 +27,9 @@ INSERT INTO event (event_id, type, occurred_at, object_type, object_id, data)
 VALUES ('evt', 'task.succeeded', now(), 'task', 't', '{}');
 INSERT INTO delivery (delivery_id, event_id, destination, destination_id, status, finished_at)
 SELECT gen_random_uuid(), 'evt', 'callback', 'callback:' || n % 50,
-       CASE WHEN n > 9900 THEN 'pending' ELSE 'succeeded' END,
-       CASE WHEN n > 9900 THEN NULL ELSE now() END
-FROM generate_series(1, 10000) AS n
+       CASE WHEN n > 49000 THEN 'pending' ELSE 'succeeded' END,
+       CASE WHEN n > 49000 THEN NULL ELSE now() END
+FROM generate_series(1, 50000) AS n
 """
 
 
@@ -94,7 +94,6 @@ def test_a_line_is_found_by_its_object(many: Engine, statement: Any) -> None:
         (tasks.due(100), "ix_task_open_seq"),
         (tasks.progress(), "ix_task_open_seq"),
         (tasks.progress(), "ix_task_finished_at"),
-        (outbox.any_due(), "ix_delivery_due"),
     ],
 )
 def test_every_hot_statement_uses_its_index(many: Engine, statement: Any, index: str) -> None:
@@ -103,9 +102,26 @@ def test_every_hot_statement_uses_its_index(many: Engine, statement: Any, index:
     assert "Seq Scan" not in plan, plan
 
 
-def test_what_is_due_for_a_turn_is_found_by_its_destination(many: Engine) -> None:
-    plan = plan_of(many, destinations.take_due({"callback:1": 50}, 60.0))
+@pytest.mark.parametrize(
+    "statement",
+    [destinations.any_due(), destinations.next_turns(10), destinations.due({"callback:1": 50})],
+    ids=["any due", "next turns", "due"],
+)
+def test_what_is_due_is_found_by_its_destination(many: Engine, statement: Any) -> None:
+    plan = plan_of(many, statement)
     assert "ix_delivery_line" in plan, plan
+    assert "Seq Scan on delivery" not in plan, plan
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [destinations.take([NOBODY], 60.0), outbox.move(), outbox.hand_back()],
+    ids=["take", "move", "hand back"],
+)
+def test_a_delivery_is_found_by_its_id_however_many_wait(many: Engine, statement: Any) -> None:
+    plan = plan_of(many, statement, rows="[]")
+    assert "pk_delivery" in plan, plan
+    assert "ix_delivery_line" not in plan, plan
     assert "Seq Scan on delivery" not in plan, plan
 
 

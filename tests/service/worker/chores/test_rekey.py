@@ -12,6 +12,7 @@ from shared.domain.credentials import CreateCredential
 from shared.domain.encryption import OBJECT_ID, OBJECT_TYPE, RotateKeys
 from shared.domain.models import UpdateModel
 from shared.domain.rights import MASTER, Principal
+from shared.domain.webhooks import CreateWebhook, RotateSecret
 from shared.encryption.keyring import Keyring, new_key
 from shared.encryption.sealing import Binding, open_document, seal_document, seal_text
 from shared.runtime.clock import new_id, now
@@ -19,7 +20,8 @@ from shared.store import outbox, tasks
 from shared.store.tasks import NewTask, Origin
 from tests.service.building import CANARY, Side, a_task, accept
 from worker.chores.rekey import Rekeying
-from worker.chores.runner import Chores
+from worker.chores.runner import Chores, _presence
+from worker.sweep import Sweeper
 
 OLD = new_key("old")
 BOTH = Keyring.parse(f"{new_key('new')},{OLD}")
@@ -29,6 +31,7 @@ _CIPHERTEXT = {
     "model_revision": ("state",),
     "task": ("command", "result", "webhook_url"),
     "credential": ("credential_values",),
+    "webhook_endpoint": ("url", "secret", "previous_secret"),
     "signing_secret": ("secret",),
 }
 
@@ -50,7 +53,7 @@ def stored(engine: Engine, keyring: Keyring) -> list[str]:
     """Twelve models, one of them refused, with every kind of sealed value."""
     rows = [a_task(keyring, webhook_url="https://example.com/hook", nested={"deep": ["x"]}) for _ in range(12)]
     accept(engine, *rows, a_task(keyring, model_id=rows[0].object_id))
-    accept(engine, a_credential_task(keyring), a_credential_task(keyring))
+    accept(engine, a_credential_task(keyring), a_credential_task(keyring), *webhook_tasks(keyring))
     with engine.begin() as connection:
         sealed = seal_text(keyring, Binding("signing_secret", "u1"), "whsec_" + CANARY, "secret")
         connection.execute(outbox.add_signing_secret("u1", sealed))
@@ -84,6 +87,28 @@ def a_credential_task(keyring: Keyring) -> NewTask:
         object_type="credential",
         command=msgspec.Raw(msgspec.json.encode(command)),
     )
+
+
+def webhook_tasks(keyring: Keyring) -> list[NewTask]:
+    """An endpoint whose secret was rotated; and a rotation that is refused, and keeps its command."""
+
+    def sealed(webhook_id: str, path: str) -> str:
+        return seal_text(keyring, Binding("webhook", webhook_id), CANARY, path)
+
+    url, secret = sealed("hook", "url"), sealed("hook", "secret")
+    commands = (
+        CreateWebhook(webhook_id="hook", url=url, event_types=("team.*",), secret=secret),
+        RotateSecret(webhook_id="hook", secret=sealed("hook", "secret")),
+        RotateSecret(webhook_id="gone", secret=sealed("gone", "secret")),
+    )
+    return [
+        msgspec.structs.replace(
+            a_task(keyring, command.webhook_id, operation=str(command.__struct_config__.tag)),
+            object_type="webhook",
+            command=msgspec.Raw(msgspec.json.encode(command)),
+        )
+        for command in commands
+    ]
 
 
 def chores(engine: Engine, side: Side, keyring: Keyring = BOTH, chunk_rows: int = 3) -> Chores:
@@ -176,14 +201,44 @@ def test_it_goes_on_where_a_killed_worker_stopped(
     assert 0 < progress["done"] < progress["total"]
     assert one(database, "SELECT status FROM task WHERE task_id = %s", task_id) == "running"
     # As a kill leaves it: leased, and nobody there.
-    begun = chores(engine, side)._begin()
-    assert begun is not None
-    assert chores(engine, side).go_on(for_s=60) is False
-    assert one(database, "SELECT status FROM task WHERE task_id = %s", task_id) == "running"
-    database.execute("UPDATE task SET next_attempt_at = now() WHERE task_id = %s", (task_id,))
+    assert chores(engine, side)._begin(task_id, is_alone=True) is not None
+    assert one(database, "SELECT next_attempt_at > now() FROM task WHERE task_id = %s", task_id)
     assert chores(engine, side).go_on(for_s=60) is False
     assert result_of(database, task_id)["left"] == 0
     assert left_with(database, "old") == []
+
+
+def test_nobody_takes_it_up_while_somebody_is_at_it(
+    engine: Engine, database: psycopg.Connection[Any], side: Side, stored: list[str]
+) -> None:
+    """Until the lease has run out: a frozen worker shows itself as well as one that is slow."""
+    (task_id,) = accept(engine, a_rotation())
+    working = chores(engine, side)
+    with _presence(engine, task_id):
+        assert working._begin(task_id, is_alone=True) is not None
+        assert chores(engine, side).go_on(for_s=60) is False
+        assert one(database, "SELECT cursor FROM task WHERE task_id = %s", task_id) is None
+        database.execute("UPDATE task SET next_attempt_at = now() WHERE task_id = %s", (task_id,))
+        assert chores(engine, side).go_on(for_s=60) is False
+    assert result_of(database, task_id)["left"] == 0
+
+
+def test_one_that_is_put_off_waits_for_its_time(engine: Engine, database: psycopg.Connection[Any], side: Side) -> None:
+    (task_id,) = accept(engine, a_rotation())
+    database.execute("UPDATE task SET next_attempt_at = now() + interval '1 hour'")
+    assert chores(engine, side).go_on(for_s=60) is False
+    assert one(database, "SELECT status FROM task WHERE task_id = %s", task_id) == "queued"
+    database.execute("UPDATE task SET next_attempt_at = now()")
+    chores(engine, side).go_on(for_s=60)
+
+
+def test_the_sweep_rings_for_one_that_nobody_is_at(engine: Engine, side: Side, stored: list[str]) -> None:
+    (task_id,) = accept(engine, a_rotation())
+    chores(engine, side)._begin(task_id, is_alone=True)
+    rung = list[str]()
+    Sweeper(engine, lambda ids, _: rung.extend(ids), lambda _: None).sweep()
+    assert rung == [task_id]
+    chores(engine, side).go_on(for_s=60)
 
 
 def test_who_was_overtaken_changes_nothing(
@@ -191,12 +246,12 @@ def test_who_was_overtaken_changes_nothing(
 ) -> None:
     (task_id,) = accept(engine, a_rotation())
     slow = chores(engine, side)
-    begun = slow._begin()
+    begun = slow._begin(task_id, is_alone=True)
     assert begun is not None
     database.execute("UPDATE task SET next_attempt_at = now() WHERE task_id = %s", (task_id,))
     chores(engine, side).go_on(for_s=0)
     before = one(database, "SELECT cursor FROM task WHERE task_id = %s", task_id)
-    assert slow._attempt(*begun) is None
+    assert slow._attempt(task_id, begun) is None
     assert one(database, "SELECT cursor FROM task WHERE task_id = %s", task_id) == before
     chores(engine, side).go_on(for_s=60)
 
@@ -223,9 +278,9 @@ def test_one_that_runs_is_cancelled_between_two_chunks(
     """What is sealed anew by then stays so; both keys are needed until another rotation."""
     (task_id,) = accept(engine, a_rotation())
     working = chores(engine, side)
-    begun = working._begin()
+    begun = working._begin(task_id, is_alone=True)
     assert begun is not None
-    version = working._attempt(*begun)
+    version = working._attempt(task_id, begun)
     assert version is not None
     cancel(engine, task_id)
     assert working._attempt(task_id, version) is None

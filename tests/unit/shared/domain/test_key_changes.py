@@ -278,7 +278,7 @@ def test_several_keys_go_together_or_stay_together() -> None:
 
 
 def test_whom_a_command_names_must_be_allowed() -> None:
-    assert named(create(team_id="t-1", user_id="ann")) == (Ownership(team_id="t-1", user_id="ann"),)
+    assert named(create(team_id="t-1", user_id="ann")) == (Ownership(team_id="t-1"),)
     assert named(update(team_id="t-2")) == (Ownership(team_id="t-2"),)
     assert named(update(team_id=None)) == (Ownership(),)
     assert named(update(user_id="bob")) == (Ownership(user_id="bob"),)

@@ -140,10 +140,18 @@ def test_what_is_so_already_is_confirmed_and_nobody_is_told() -> None:
     assert decision.result["version"] == 1
 
 
+@pytest.mark.parametrize(("blocked", "told"), [(True, "model.blocked"), (False, "model.unblocked")])
+def test_whoever_hears_of_blocked_models_hears_of_an_update_that_blocks(blocked: bool, told: str) -> None:
+    state = {models.ref("m1"): a_model(blocked=not blocked)}
+    decision = models.update(state, UpdateModel(model_id="m1", blocked=blocked, model_name="new"), context())
+    assert [event.type for event in decision.events] == ["model.updated", told]
+
+
 def test_blocking_and_back() -> None:
     blocked = models.block({models.ref("m1"): a_model()}, models.BlockModel(model_id="m1"), context())
     after = blocked.objects[models.ref("m1")]
     assert (after.blocked, after.version, blocked.events[0].type) == (True, 2, "model.blocked")
+    assert len(blocked.events) == 1
     back = models.unblock({models.ref("m1"): after}, models.UnblockModel(model_id="m1"), context())
     assert (back.objects[models.ref("m1")].blocked, back.events[0].type) == (False, "model.unblocked")
 

@@ -20,9 +20,8 @@ def a_standing(token: str = "k", **fields: Any) -> Standing:
 
 
 def a_key(**fields: Any) -> SimpleNamespace:
-    given = {"user_id": "ann", "team_id": None, "blocked": False, "expires": None}
-    unlimited = {"allowed_routes": (), "models": ()}
-    return SimpleNamespace(**(given | unlimited | {"previous_token": None, "revoke_at": None} | fields))
+    given = {"user_id": "ann", "team_id": None, "blocked": False, "expires": None, "allowed_routes": [], "models": []}
+    return SimpleNamespace(**(given | {"previous_token": None, "revoke_at": None} | fields))
 
 
 def a_team(*members: tuple[str, str], blocked: bool = False) -> SimpleNamespace:

@@ -2,13 +2,14 @@
 
 import pytest
 
+from shared.domain.principals import TRUST_FLAG
 from shared.domain.problems import BeyondOwnRights, NotPermitted
 from shared.domain.reach import (
-    TRUST_FLAG,
     check_disowning,
     check_owner,
     check_reach,
     check_regeneration,
+    check_team,
     check_trust,
     check_unblocking,
 )
@@ -76,6 +77,16 @@ def test_a_limited_key_of_a_proxy_admin_makes_limited_keys() -> None:
         check_reach(
             Principal(user_id="root", role="proxy_admin", key_id="k", allowed_routes=("/key/generate",)), (), ()
         )
+
+
+def test_a_key_of_a_team_has_no_say_beyond_that_team() -> None:
+    in_team = Principal(user_id="ann", role="internal_user", key_id="k", team_id="t-1")
+    check_team(in_team, "t-1")
+    check_team(ANN, None)
+    check_team(MASTER, "t-1")
+    for team_id in (None, "t-2"):
+        with pytest.raises(BeyondOwnRights):
+            check_team(in_team, team_id)
 
 
 def test_only_proxy_admins_make_keys_for_others() -> None:
