@@ -108,11 +108,11 @@ class Deliverer:
         room = 0 if self._is_stopping.is_set() else self._lanes.room() // LANES_OF_ONE
         with self._engine.begin() as connection:
             task_ids = self._recording.save(connection, attempted, ended)
+            if attempted:
+                reach("deliver.before_record")
             bursts = _lease(connection, room) if room else []
             if bursts:
                 reach("deliver.before_lease")
-            if attempted:
-                reach("deliver.before_record")
         if attempted:
             reach("deliver.after_record")
         if bursts:

@@ -3,7 +3,7 @@
 import contextlib
 import re
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +37,6 @@ AT_THE_END = ["apply.before_head", "apply.before_commit", "apply.after_wake", "a
 POSTPONING = ["attempt.before_postpone", "attempt.after_postpone"]
 ACCEPTING = ["intake.before_insert", "intake.before_commit", "intake.after_commit", "intake.after_ring"]
 PURGING = ["purge.before_commit", "purge.after_commit"]
-
-
-def comes_by(operation: str, point: str) -> bool:
-    """Long tasks are done in chunks, and all others are not."""
-    if operation in CHORES:
-        return point in AT_THE_END or not point.startswith(("apply.", "attempt."))
-    return point not in IN_CHUNKS
 
 
 def test_every_operation_and_every_failpoint_is_here() -> None:
@@ -95,33 +88,48 @@ async def asked(client: httpx.AsyncClient, asking: Asking, **headers: str) -> ht
     return response
 
 
-async def each_operation(client: httpx.AsyncClient, shop: Workshop, point: str) -> AsyncIterator[Asking]:
-    """A request for every operation that comes by, once all is there that it needs, whoever drew its object's id."""
-    for operation in (name for name in OPERATIONS if comes_by(name, point)):
-        object_id = f"of-{operation}"
-        for earlier in CHANGES[operation].after:
-            answer = await asked(client, CHANGES[earlier].about(object_id, "first", CANARY))
-            object_id = answer.json()["object_id"]
-            shop.drain.drain()
-        yield CHANGES[operation].about(object_id, "second", CANARY)
+async def prepared(client: httpx.AsyncClient, shop: Workshop, operations: Iterable[str]) -> dict[str, Asking]:
+    """A request for each operation, once all is there that it needs, whoever drew the id of its object."""
+    ids = {operation: f"of-{operation}" for operation in operations}
+    for depth in range(max(len(CHANGES[operation].after) for operation in ids)):
+        for operation in ids:
+            if earlier := CHANGES[operation].after[depth : depth + 1]:
+                answer = await asked(client, CHANGES[earlier[0]].about(ids[operation], "first", CANARY))
+                ids[operation] = answer.json()["object_id"]
+        shop.drain.drain()
+    return {operation: CHANGES[operation].about(object_id, "second", CANARY) for operation, object_id in ids.items()}
+
+
+async def all_asked(
+    client: httpx.AsyncClient, shop: Workshop, receiver: Receiver, operations: Iterable[str]
+) -> list[str]:
+    """The ids of tasks that wait, one of each operation."""
+    askings = await prepared(client, shop, operations)
+    answers = [await asked(client, asking, Webhook_Url=receiver.url) for asking in askings.values()]
+    return [answer.json()["task_id"] for answer in answers]
 
 
 def killed(environment: Environment, failpoint: str, **more: Any) -> None:
     assert victims.run(victims.work, environment, failpoint=failpoint, **more) == -signal.SIGKILL
 
 
-def recovered(shop: Workshop, database: Database, **more: Any) -> None:
-    """Another worker, after whatever the dead one had leased or put off is due."""
+def make_due(database: Database) -> None:
+    """Whatever the dead one had leased or put off."""
     for table, is_open in (("delivery", "status = 'pending'"), ("task", "finished_at IS NULL")):
         database.execute(f"UPDATE {table} SET next_attempt_at = now() WHERE {is_open}")  # pyright: ignore
     database.execute("UPDATE destination SET leased_until = NULL")
-    victims.work_in(shop, **more)
+
+
+def recovered(shop: Workshop, database: Database) -> None:
+    """Another worker, later."""
+    make_due(database)
+    victims.work_in(shop)
 
 
 def check_done_once(database: Database, receiver: Receiver, task_id: str) -> None:
     ((status, operation, object_id, entries),) = database.execute(
-        "SELECT status, operation, object_id, (SELECT count(*) FROM audit_entry WHERE task_id = t.task_id)"
-        " FROM task t WHERE task_id = %s",
+        "SELECT status, operation, object_id, (SELECT count(*) FROM audit_entry a WHERE a.task_id = t.task_id"
+        " AND (a.object_type, a.object_id) = (t.object_type, t.object_id)) FROM task t WHERE task_id = %s",
         [task_id],
     ).fetchall()
     assert (operation, status, entries) == (operation, "succeeded", 1)
@@ -152,10 +160,11 @@ async def test_killed_while_applying_and_telling(
     database: Database,
     receiver: Receiver,
 ) -> None:
-    async for asking in each_operation(client, shop, point):
-        task_id = (await asked(client, asking, Webhook_Url=receiver.url)).json()["task_id"]
-        killed(environment, f"{point}:kill")
-        recovered(shop, database)
+    """All of them are in the batch that breaks off."""
+    task_ids = await all_asked(client, shop, receiver, OPERATIONS)
+    killed(environment, f"{point}:kill")
+    recovered(shop, database)
+    for task_id in task_ids:
         check_done_once(database, receiver, task_id)
 
 
@@ -168,11 +177,14 @@ async def test_killed_while_trying_with_care(
     database: Database,
     receiver: Receiver,
 ) -> None:
-    broken_off = "apply.before_commit:raise," if point in POSTPONING else ""
-    async for asking in each_operation(client, shop, point):
-        task_id = (await asked(client, asking, Webhook_Url=receiver.url)).json()["task_id"]
-        killed(environment, f"{broken_off}{point}:kill", one_by_one=True)
-        recovered(shop, database, one_by_one=True)
+    """Each worker carries out what killed the one before, and dies of the next."""
+    task_ids = await all_asked(client, shop, receiver, [name for name in OPERATIONS if name not in CHORES])
+    for hit in [1] + [2] * (len(task_ids) - 1):
+        how = f"apply.before_commit:raise:{hit},{point}:kill" if point in POSTPONING else f"{point}:kill:{hit}"
+        killed(environment, how, one_by_one=True)
+        make_due(database)
+    recovered(shop, database)
+    for task_id in task_ids:
         check_done_once(database, receiver, task_id)
 
 
@@ -185,17 +197,19 @@ async def test_killed_while_accepting(
     database: Database,
     receiver: Receiver,
 ) -> None:
-    """The client asks again with the same key, and does not know whether it was heard the first time."""
+    """All of them share a commit. The clients ask again with the same keys, and do not know whether they were heard."""
+    askings = (await prepared(client, shop, OPERATIONS)).values()
+    keyed = [(one, {"Idempotency-Key": str(number)}) for number, one in enumerate(askings)]
+    told = {"Webhook-Url": receiver.url}
+    requests = [(one.method, one.path, one.body, {**headers, **told}) for one, headers in keyed]
+    assert victims.run(victims.submit, environment, requests, failpoint=f"{point}:kill") == -signal.SIGKILL
     was_committed = point not in ("intake.before_insert", "intake.before_commit")
-    async for asking in each_operation(client, shop, point):
-        key = f"{asking.method} {asking.path}"
-        request = (asking.method, asking.path, asking.body, {"Idempotency-Key": key, "Webhook-Url": receiver.url})
-        code = victims.run(victims.submit, environment, *request, failpoint=f"{point}:kill")
-        assert code == -signal.SIGKILL
-        assert database.execute("SELECT count(*) FROM task WHERE finished_at IS NULL").fetchone() == (was_committed,)
-        answer = await asked(client, asking, Idempotency_Key=key, Webhook_Url=receiver.url)
-        assert ("Idempotency-Replayed" in answer.headers) == was_committed
-        recovered(shop, database)
+    open_count = database.execute("SELECT count(*) FROM task WHERE finished_at IS NULL").fetchone()
+    assert open_count == (len(keyed) * was_committed,)
+    answers = [await asked(client, one, **{**headers, **told}) for one, headers in keyed]
+    assert {"Idempotency-Replayed" in answer.headers for answer in answers} == {was_committed}
+    recovered(shop, database)
+    for answer in answers:
         check_done_once(database, receiver, answer.json()["task_id"])
 
 
@@ -252,7 +266,7 @@ async def test_killed_in_the_middle_of_changing_the_key(
     shop.drain.drain()
     rotating = {**environment, "POINTSMAN_ENCRYPTION_KEYS": f"{new_key('new')},{ENCRYPTION_KEYS}"}
     headers = {"Webhook-Url": receiver.url}
-    assert victims.run(victims.submit, rotating, "POST", "/encryption/rotate", None, headers) == 0
+    assert victims.run(victims.submit, rotating, [("POST", "/encryption/rotate", None, headers)]) == 0
     killed(rotating, f"{point}:kill")
     with victims.workshop(rotating) as other:
         recovered(other, database)

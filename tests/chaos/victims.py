@@ -6,14 +6,18 @@ They are forked from a server that has everything imported: a process in a few h
 import asyncio
 import contextlib
 import multiprocessing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from api.intake import Intake
 from shared.messaging.broker import celery_app
 from shared.runtime import failpoints
 from shared.runtime.settings import load
-from tests.service.api.serving import an_api
+from tests.service.api.serving import an_api, until
 from worker.app import Workshop, check
+
+Request = tuple[str, str, Any, Mapping[str, str]]
+"""Method, path, body, headers."""
 
 DEADLINE_S = 60
 _context = multiprocessing.get_context("forkserver")
@@ -53,14 +57,32 @@ def purge(environment: Mapping[str, str]) -> None:
         shop.retention.purge()
 
 
-def submit(environment: Mapping[str, str], method: str, path: str, body: Any, headers: Mapping[str, str]) -> None:
-    """The API, from its start to its answer to this request."""
+def submit(environment: Mapping[str, str], requests: Sequence[Request]) -> None:
+    """The API, from its start to its answers to these requests, which come at once and share a commit."""
+    _wait_for_all(len(requests))
 
     async def ask() -> None:
         async with an_api(load(environment)) as client:
-            await client.request(method, path, json=body, headers=headers)
+            sending = (
+                client.request(method, path, json=body, headers=headers) for method, path, body, headers in requests
+            )
+            await asyncio.gather(*sending)
 
     asyncio.run(ask())
+
+
+def _wait_for_all(count: int) -> None:
+    """Before the intake of this process commits anything. Some requests have more to look up than others."""
+    flush_all = Intake._flush_all
+
+    async def flush_all_at_once(intake: Intake) -> None:
+        async def are_all_there() -> bool:
+            return len(intake._pending) == count
+
+        await until(are_all_there)
+        await flush_all(intake)
+
+    Intake._flush_all = flush_all_at_once
 
 
 def run(do: Callable[..., None], *arguments: Any, failpoint: str | None = None, **more: Any) -> int | None:

@@ -22,7 +22,7 @@ from shared.runtime.failpoints import POINTS, arm, disarm
 from tests.conftest import SettingsBuilder
 from tests.service.api.serving import an_api
 from tests.service.building import CANARY, Side, long_ago
-from tests.support.changes import CHANGES, Asking
+from tests.support.changes import CHANGES, VERSIONS, Asking
 
 T = TypeVar("T")
 Database = psycopg.Connection[Any]
@@ -92,11 +92,28 @@ class Model(msgspec.Struct):
         return True
 
 
+class Kept(msgspec.Struct):
+    """An object whose kind has no model of its own: how often it was changed, and what can be so already."""
+
+    version: int = 1
+    is_off: bool = False
+    role_of_ann: str | None = None
+    models: frozenset[str] = frozenset()
+
+    def becomes(self, **fields: Any) -> bool:
+        if any(getattr(self, name) != value for name, value in fields.items()):
+            self.version += 1
+            for name, value in fields.items():
+                setattr(self, name, value)
+        return True
+
+
 class World(msgspec.Struct):
     """What there should be. Each operation below changes it and says whether it succeeds."""
 
     models: dict[str, Model] = {}
     credentials: dict[str, int] = {}
+    others: dict[str, Kept] = {}
 
     def apply(self, task: Expected, etag_holds: bool) -> str:
         """Carries the task out, and says how it ends."""
@@ -106,7 +123,10 @@ class World(msgspec.Struct):
         return "succeeded" if is_allowed and MEANINGS[task.operation](self, task) else "failed"
 
     def exists(self, task: Expected) -> bool:
-        return task.object in (self.models if task.operation.startswith("model.") else self.credentials)
+        return self.has(task.object)
+
+    def has(self, object_: str) -> bool:
+        return object_ in self.models or object_ in self.credentials or object_ in self.others
 
     def knows(self, credential: str | None) -> bool:
         return credential is None or credential in self.credentials
@@ -149,6 +169,45 @@ class World(msgspec.Struct):
         del self.credentials[task.object]
         return True
 
+    def make(self, task: Expected) -> bool:
+        self.others[task.object] = Kept()
+        return True
+
+    def change(self, task: Expected) -> bool:
+        self.others[task.object].version += 1
+        return True
+
+    def confirm(self, task: Expected) -> bool:
+        return self.has(task.object)
+
+    def remove(self, task: Expected) -> bool:
+        del self.others[task.object]
+        return True
+
+    def switch_off(self, task: Expected) -> bool:
+        return self.others[task.object].becomes(is_off=True)
+
+    def switch_on(self, task: Expected) -> bool:
+        return self.others[task.object].becomes(is_off=False)
+
+    def add_ann(self, task: Expected) -> bool:
+        team = self.others[task.object]
+        return team.role_of_ann is None and team.becomes(role_of_ann="user")
+
+    def promote_ann(self, task: Expected) -> bool:
+        team = self.others[task.object]
+        return team.role_of_ann is not None and team.becomes(role_of_ann="admin")
+
+    def remove_ann(self, task: Expected) -> bool:
+        team = self.others[task.object]
+        return team.role_of_ann is not None and team.becomes(role_of_ann=None)
+
+    def add_models(self, task: Expected) -> bool:
+        return self.others[task.object].becomes(models=frozenset(("gpt",)))
+
+    def remove_models(self, task: Expected) -> bool:
+        return self.others[task.object].becomes(models=frozenset())
+
     def _becomes(self, task: Expected, **fields: Any) -> bool:
         model = self.models[task.object]
         return model.becomes(msgspec.structs.replace(model.now, **fields))
@@ -164,7 +223,36 @@ MEANINGS: dict[str, Callable[[World, Expected], bool]] = {
     "credential.create": World.create_credential,
     "credential.update": World.update_credential,
     "credential.delete": World.delete_credential,
+    "webhook.create": World.make,
+    "webhook.update": World.change,
+    "webhook.rotate_secret": World.change,
+    "webhook.disable": World.switch_off,
+    "webhook.enable": World.switch_on,
+    "webhook.test": World.confirm,
+    "webhook.replay": World.confirm,
+    "webhook.delete": World.remove,
+    "key.create": World.make,
+    "key.update": World.change,
+    "key.block": World.switch_off,
+    "key.unblock": World.switch_on,
+    "key.regenerate": World.remove,  # the new key has another id
+    "key.delete": World.remove,
+    "team.create": World.make,
+    "team.update": World.change,
+    "team.block": World.switch_off,
+    "team.unblock": World.switch_on,
+    "team.member_add": World.add_ann,
+    "team.member_update": World.promote_ann,
+    "team.member_delete": World.remove_ann,
+    "team.model_add": World.add_models,
+    "team.model_delete": World.remove_models,
+    "team.delete": World.remove,
+    "user.create": World.make,
+    "user.update": World.change,
+    "user.delete": World.remove,
 }
+ABOUT_MODELS = [name for name in MEANINGS if name.startswith(("model.", "credential."))]
+ABOUT_OTHERS = [name for name in MEANINGS if name not in ABOUT_MODELS]
 
 
 def test_the_model_knows_every_operation_that_is_not_done_in_chunks() -> None:
@@ -185,10 +273,18 @@ class History(RuleBasedStateMachine):
         self.world = World()
         self.open: list[Expected] = []
         self.ended: list[Expected] = []
+        self.drawn: dict[str, str] = {}
+        """The id of an object, where the server drew it, by the name that it has here."""
+        self.others: dict[str, str] = {}
+        """The kinds of objects of which only the version is compared."""
 
     # --- the API ---
 
-    @rule(operation=st.sampled_from(list(MEANINGS)), letter=_letters, credential=st.none() | _letters, tag=_tags)
+    @rule(operation=st.sampled_from(ABOUT_OTHERS), letter=_letters)
+    def ask_for_others(self, operation: str, letter: str) -> None:
+        self._submit(operation, self._named(operation.partition(".")[0], letter), None, None)
+
+    @rule(operation=st.sampled_from(ABOUT_MODELS), letter=_letters, credential=st.none() | _letters, tag=_tags)
     def ask(self, operation: str, letter: str, credential: str | None, tag: str) -> None:
         """A tag goes along with updates, a credential with creations of models."""
         object_ = self._named(operation.partition(".")[0], letter)
@@ -225,8 +321,8 @@ class History(RuleBasedStateMachine):
     @rule(data=st.data())
     def take_the_rights_away(self, data: st.DataObject) -> None:
         task = data.draw(st.sampled_from(self.open))
-        changed = """UPDATE task SET principal = jsonb_set(principal, '{role}', '"internal_user"') WHERE task_id = %s"""
-        self.database.execute(changed, [task.task_id])
+        changed = "UPDATE task SET principal = jsonb_set(principal, '{role}', to_jsonb(%s::text)) WHERE task_id = %s"
+        self.database.execute(changed, ["internal_user_viewer", task.task_id])
         task.is_revoked = True
 
     # --- the worker ---
@@ -286,13 +382,18 @@ class History(RuleBasedStateMachine):
             "SELECT credential_name, version FROM credential WHERE credential_name LIKE %s", mine
         )
         assert dict(names.fetchall()) == self.world.credentials
+        for object_, kind in self.others.items():
+            kept = self.world.others.get(object_)
+            found = self.database.execute(VERSIONS[kind], [object_]).fetchall()  # pyright: ignore
+            assert (object_, found) == (object_, [] if kept is None else [(kept.version,)])
 
     def _ended_now(self) -> list[tuple[str, str]]:
         """What only confirmed something is not in the audit log: it comes behind the one before it in its line."""
         return self.database.execute(
-            "SELECT t.task_id::text, t.status FROM task t LEFT JOIN audit_entry a USING (task_id)"
+            "SELECT t.task_id::text, t.status FROM task t"
+            " LEFT JOIN audit_entry a USING (task_id, object_type, object_id)"
             " WHERE t.task_id = ANY(%s) AND t.finished_at IS NOT NULL ORDER BY coalesce(a.position, ("
-            "SELECT max(position) FROM task AS earlier JOIN audit_entry USING (task_id)"
+            "SELECT max(position) FROM task AS earlier JOIN audit_entry USING (task_id, object_type, object_id)"
             " WHERE earlier.line = t.line AND earlier.seq < t.seq)), t.seq",
             [[task.task_id for task in self.open]],
         ).fetchall()
@@ -323,6 +424,7 @@ class History(RuleBasedStateMachine):
 
     def _submit(self, operation: str, object_: str, credential: str | None, if_match: str | None) -> None:
         value = self._fresh()
+        name, object_ = object_, self.drawn.get(object_, object_)
         asking = CHANGES[operation].about(object_, value, CANARY + value)
         if credential is not None:
             asking.body["litellm_params"]["litellm_credential_name"] = credential
@@ -332,6 +434,11 @@ class History(RuleBasedStateMachine):
         is_possible = self._is_possible(operation, object_, credential, if_match)
         assert (answer.status_code == 202) == is_possible, (operation, answer.text)
         if is_possible:
+            object_ = answer.json()["object_id"]
+            if object_ != name and operation.endswith(".create"):
+                self.drawn[name] = object_
+            if operation in ABOUT_OTHERS:
+                self.others[object_] = operation.partition(".")[0]
             self.open.append(
                 Expected(answer.json()["task_id"], operation, object_, asking, headers, value, credential, if_match)
             )
@@ -341,6 +448,8 @@ class History(RuleBasedStateMachine):
         if if_match == STALE and not waiting:
             return False
         is_creation = operation.endswith(".create")
+        if is_creation and object_ in self.drawn.values():
+            return True
         return self._will_exist(object_) != is_creation and (credential is None or self._will_exist(credential))
 
     def _ask(self, asking: Asking, headers: dict[str, str]) -> httpx.Response:
@@ -351,7 +460,7 @@ class History(RuleBasedStateMachine):
         for task in reversed(self.open):
             if task.object == object_ and not task.is_cancelled and task.operation.endswith((".create", ".delete")):
                 return task.operation.endswith(".create")
-        return object_ in self.world.models or object_ in self.world.credentials
+        return self.world.has(object_)
 
     def _named(self, kind: str, letter: str) -> str:
         return f"{kind}-{self.run}-{letter}"
@@ -363,7 +472,7 @@ class History(RuleBasedStateMachine):
 
 @pytest.fixture
 def loop(a_settings: SettingsBuilder) -> Iterator[Loop]:
-    loop = Loop(a_settings())
+    loop = Loop(a_settings(webhook_allow="127.0.0.0/8"))
     yield loop
     loop.close()
 
