@@ -18,6 +18,7 @@ from api.intake import Intake
 from api.limits import STORE, SharedCounts
 from api.lookups import Judge
 from api.reads import Reads
+from api.refusals import RefusalLog
 from api.routes import (
     audit,
     credentials,
@@ -75,6 +76,7 @@ class Services:
     readiness: health.Readiness
     budget: SealBudget
     unreadable_notes: UnreadableNotes
+    refusals: RefusalLog
     head_signer: HeadSigner
     judge: Judge
 
@@ -110,6 +112,7 @@ def create_app(settings: Settings) -> Litestar:
             HTTPException: errors.on_http_exception,
             Exception: errors.on_exception,
         },
+        after_exception=[services.refusals.on_exception],
         openapi_config=openapi.config(version("pointsman")),
         request_max_body_size=settings.max_body_bytes,
         stores={STORE: SharedCounts(settings.redis_url.reveal())},
@@ -158,6 +161,7 @@ def _services(settings: Settings) -> Services:
         readiness=health.Readiness(reads, redis_client, config_file, settings.stall_after, version("pointsman")),
         budget=SealBudget(engine, keyring),
         unreadable_notes=UnreadableNotes(engine),
+        refusals=RefusalLog(engine, keyring),
         head_signer=_head_signer(settings),
         judge=Judge(allow),
     )
@@ -175,6 +179,7 @@ async def _running(services: Services) -> AsyncGenerator[None]:
     finally:
         await services.virtual_keys.stop()
         await services.waiting.stop()
+        await services.refusals.stop()
         await services.budget.stop()
         await services.unreadable_notes.stop()
         services.bell.stop()

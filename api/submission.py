@@ -13,6 +13,7 @@ from api.errors import answer
 from api.headers import Preference, idempotency_key, origin, preference
 from api.presentation import instant, result_etag, task_result, task_view
 from api.reads import Reads
+from api.refusals import asks_for
 from api.responses import JsonAnswer
 from api.shown_once import REPLAYED
 from api.waiting import Waiting
@@ -120,11 +121,12 @@ class Submitter:
 
     def _accepting(self, request: Request[Principal, Any, Any], asked: Asked) -> intake.Request:
         refuse_what_is_off(asked.operation, asked.command, self._installation())
+        operation = OPERATIONS[asked.operation]
+        ref, needs = operation.touched(asked.command)[0], operation.needed(asked.command)
+        asks_for(request, asked.operation, ref)
         authorise(request.user, asked.operation)
         if self._requires_if_match and getattr(asked.command, "if_match", "*") is None:
             raise PreconditionRequired
-        operation = OPERATIONS[asked.operation]
-        ref, needs = operation.touched(asked.command)[0], operation.needed(asked.command)
         task_id = new_id()
         key = asked.own_key or idempotency_key(request.headers.get("idempotency-key"))
         plain = _encoder.encode((asked.operation, asked.body))

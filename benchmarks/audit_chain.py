@@ -14,6 +14,7 @@ import msgspec
 from sqlalchemy import Connection, Engine
 
 import worker.apply
+from shared.audit.chain import Head
 from shared.audit.entries import AuditEntry
 from shared.domain.decision import Installation
 from shared.domain.models import CreateModel
@@ -49,7 +50,7 @@ def main() -> None:
 
 def _compare(engine: Engine) -> None:
     keyring = Keyring.parse(new_key("bench"))
-    linked, record = worker.apply.link, worker.apply._record  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
+    linked, record = worker.apply.continued, worker.apply._record  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
     variants: dict[str, tuple[Any, Any]] = {
         "with the chain": (linked, record),
         "entries without links": (_unlinked, record),
@@ -58,8 +59,8 @@ def _compare(engine: Engine) -> None:
     rates: dict[str, list[float]] = {name: [] for name in variants}
     _drained(engine, keyring)
     for _ in range(ROUNDS):
-        for name, (link, recorded) in variants.items():
-            worker.apply.link, worker.apply._record = link, recorded  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
+        for name, (continued, recorded) in variants.items():
+            worker.apply.continued, worker.apply._record = continued, recorded  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
             rates[name].append(_drained(engine, keyring))
     base = rates["with the chain"]
     for name, found in rates.items():
@@ -82,8 +83,11 @@ def _drained(engine: Engine, keyring: Keyring) -> float:
     return TASKS / (time.perf_counter() - started)
 
 
-def _unlinked(_previous_hash: str, entries: Iterable[AuditEntry]) -> list[AuditEntry]:
-    return [msgspec.structs.replace(entry, previous_hash="0" * 64, hash=entry.entry_id) for entry in entries]
+def _unlinked(head: Head, entries: Iterable[AuditEntry]) -> list[AuditEntry]:
+    return [
+        msgspec.structs.replace(entry, position=position, previous_hash="0" * 64, hash=entry.entry_id)
+        for position, entry in enumerate(entries, start=head.position + 1)
+    ]
 
 
 def _without_entries(record: Any) -> Any:

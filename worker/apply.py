@@ -6,7 +6,7 @@ from datetime import datetime
 import msgspec
 from sqlalchemy import Connection, Engine
 
-from shared.audit.chain import link
+from shared.audit.chain import Head, continued
 from shared.domain.decision import Installation, ObjectRef
 from shared.encryption.keyring import Keyring
 from shared.operations import OPERATIONS, Command, command_from
@@ -174,11 +174,7 @@ def _record(connection: Connection, batch: Batch) -> None:
     """The changed objects and the audit entries, numbered from the head on."""
     head = connection.execute(audit.lock_head()).one()
     objects.save(connection, batch, head.revision)
-    numbered = (
-        msgspec.structs.replace(entry, position=position)
-        for position, entry in enumerate(batch.entries, start=head.position + 1)
-    )
-    entries = link(head.hash, numbered)
+    entries = continued(Head(head.position, head.hash), batch.entries)
     connection.execute(audit.append(), packed(entries))
     connection.execute(
         audit.move_head(),

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from shared.audit.entries import AuditEntry, describe
+from shared.audit.entries import REFUSED, AuditEntry, describe
 from shared.domain import models
 from shared.domain.decision import Change, Context, Decision, Event, Installation, ObjectRef, Replay, State
 from shared.domain.principals import TYPES as ACCESS_TYPES
@@ -27,7 +27,6 @@ from worker.principals import Principals
 
 Objects = dict[ObjectRef, Any]
 
-REFUSED = "refused"
 CANCELLED = "cancelled"
 
 

@@ -35,6 +35,7 @@ _SHOWN = described(
 
 @post(
     "/credentials",
+    opt={"operation": "credential.create"},
     status_code=202,
     operation_class=submission(
         NewCredential, CredentialChanged, ("credential_exists", "model_not_found", "unreadable_secret")
@@ -56,6 +57,7 @@ async def new_credential(request: _Request, submitter: _Submitter, reads: _Reads
 
 @patch(
     "/credentials/{credential_name:str}",
+    opt={"operation": "credential.update"},
     status_code=202,
     operation_class=submission(CredentialChange, CredentialChanged, ("credential_not_found",)),
     summary="Change a credential",
@@ -73,6 +75,7 @@ async def change_credential(request: _Request, credential_name: FromPath[str], s
 
 @delete(
     "/credentials/{credential_name:str}",
+    opt={"operation": "credential.delete"},
     status_code=202,
     operation_class=submission(None, CredentialChanged, ("credential_not_found", "credential_in_use")),
     summary="Remove a credential",

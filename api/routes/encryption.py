@@ -16,6 +16,7 @@ _Request = Request[Principal, Any, Any]
 
 @post(
     "/encryption/rotate",
+    opt={"operation": "encryption.rotate"},
     status_code=202,
     operation_class=submission(None, KeysRotated, ("keyring_differs",)),
     summary="Seal every secret anew",

@@ -36,6 +36,7 @@ def draw_key() -> str:
 
 @post(
     "/key/generate",
+    opt={"operation": "key.create"},
     status_code=202,
     operation_class=submission(NewKey, KeyRow, _OF_NEW),
     summary="Make a key",
@@ -55,6 +56,7 @@ async def generate_key(request: _Request, submitter: _Submitter) -> Response[Any
 
 @post(
     "/key/service-account/generate",
+    opt={"operation": "key.create"},
     status_code=202,
     operation_class=submission(NewKey, KeyRow, _OF_NEW),
     summary="Make a key of a team",
@@ -70,6 +72,7 @@ async def generate_service_key(request: _Request, submitter: _Submitter) -> Resp
 
 @post(
     "/key/update",
+    opt={"operation": "key.update"},
     status_code=202,
     operation_class=change(KeyChange, KeyRow, _OF_CHANGE),
     summary="Change a key",
@@ -84,6 +87,7 @@ async def update_key(request: _Request, submitter: _Submitter) -> Response[Any]:
 
 @post(
     "/key/delete",
+    opt={"operation": "key.delete"},
     status_code=202,
     operation_class=submission(KeysToDelete, KeysDeleted, ("key_not_found",)),
     summary="Remove keys",
@@ -101,6 +105,7 @@ async def delete_keys(request: _Request, submitter: _Submitter, reads: NamedDepe
 
 @post(
     "/key/block",
+    opt={"operation": "key.block"},
     status_code=202,
     operation_class=change(KeyNamed, KeyRow, ("key_not_found",)),
     summary="Block a key",
@@ -116,6 +121,7 @@ async def block_key(request: _Request, submitter: _Submitter) -> Response[Any]:
 
 @post(
     "/key/unblock",
+    opt={"operation": "key.unblock"},
     status_code=202,
     operation_class=change(KeyNamed, KeyRow, ("key_not_found",)),
     summary="Unblock a key",
@@ -130,6 +136,7 @@ async def unblock_key(request: _Request, submitter: _Submitter) -> Response[Any]
 
 @post(
     "/key/regenerate",
+    opt={"operation": "key.regenerate"},
     status_code=202,
     operation_class=change(KeyRegeneration, KeyRow, ("key_exists", *_OF_CHANGE)),
     summary="Replace a key",
@@ -145,6 +152,7 @@ async def regenerate_key(request: _Request, submitter: _Submitter) -> Response[A
 
 @post(
     "/key/{key:str}/regenerate",
+    opt={"operation": "key.regenerate"},
     status_code=202,
     operation_class=change(KeyRegeneration, KeyRow, ("key_exists", *_OF_CHANGE)),
     summary="Replace the key that the path names",

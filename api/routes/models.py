@@ -47,6 +47,7 @@ _update = change(ModelChange, ModelRow, _OF_UPDATE)
 
 @post(
     "/model/new",
+    opt={"operation": "model.create"},
     status_code=202,
     operation_class=submission(NewModel, ModelRow, problems=_OF_NEW),
     summary="Add a deployment",
@@ -71,6 +72,7 @@ async def new_model(request: _Request, submitter: _Submitter, judge: _Judge) -> 
 
 @post(
     "/model/update",
+    opt={"operation": "model.update"},
     status_code=202,
     operation_class=_update,
     summary="Change a deployment",
@@ -84,6 +86,7 @@ async def update_model(request: _Request, submitter: _Submitter, judge: _Judge) 
 
 @patch(
     "/model/{model_id:str}/update",
+    opt={"operation": "model.update"},
     status_code=202,
     operation_class=_update,
     summary="Change a deployment",
@@ -98,6 +101,7 @@ async def patch_model(
 
 @post(
     "/model/delete",
+    opt={"operation": "model.delete"},
     status_code=202,
     operation_class=change(ModelId, Deletion, _OF_ONE),
     summary="Remove a deployment",
@@ -111,6 +115,7 @@ async def delete_model(request: _Request, submitter: _Submitter) -> Response[Any
 
 @post(
     "/model/block",
+    opt={"operation": "model.block"},
     status_code=202,
     operation_class=change(ModelIdToBlock, ModelRow, _OF_ONE),
     summary="Take a deployment out of use",
@@ -124,6 +129,7 @@ async def block_model(request: _Request, submitter: _Submitter) -> Response[Any]
 
 @post(
     "/model/unblock",
+    opt={"operation": "model.unblock"},
     status_code=202,
     operation_class=change(ModelIdToBlock, ModelRow, _OF_ONE),
     summary="Put a deployment back to use",
@@ -137,6 +143,7 @@ async def unblock_model(request: _Request, submitter: _Submitter) -> Response[An
 
 @post(
     "/model/{model_id:str}/rollback",
+    opt={"operation": "model.rollback"},
     status_code=202,
     operation_class=change(Rollback, ModelRow, (*_OF_ONE, "version_not_found")),
     summary="Make a deployment what it was",

@@ -12,6 +12,7 @@ from api.headers import preference
 from api.openapi import Answer, described, submission
 from api.presentation import refuse
 from api.reads import Reads
+from api.refusals import RefusalLog
 from api.routes.bodies import json_body
 from api.routes.tasks import ownership, row_of, view_of
 from api.shapes import ModelRow
@@ -23,7 +24,7 @@ from shared.domain.rights import Principal, authorise, scope
 from shared.encryption.keyring import Keyring
 from shared.encryption.sealing import Binding, UnreadableField, open_text
 from shared.messaging.rings import Bell
-from shared.operations import command_from
+from shared.operations import OPERATIONS, command_from
 from shared.runtime.clock import now
 from shared.store import tasks
 from shared.store.rows import Selection
@@ -38,6 +39,7 @@ _Submitter = NamedDependency[Submitter]
 
 @post(
     "/tasks/{task_id:str}/cancel",
+    opt={"operation": "task.cancel"},
     status_code=200,
     operation_class=described(
         {200: Answer(shape=TaskView, text="The task as it is now.")}, problems=("task_not_found", "not_permitted")
@@ -71,6 +73,7 @@ async def cancel_task(
 
 @post(
     "/tasks/cancel",
+    opt={"operation": "task.cancel"},
     status_code=200,
     operation_class=described(
         {200: Answer(shape=TasksCancelled, text="Those that are asked to end.")},
@@ -92,6 +95,7 @@ async def cancel_tasks(request: _Request, reads: _Reads, bell: NamedDependency[B
 
 @post(
     "/tasks/{task_id:str}/retry",
+    opt={"operation": "task.retry"},
     status_code=202,
     operation_class=submission(None, ModelRow, ("task_not_found", "task_not_failed")),
     summary="Try a failed task again",
@@ -109,6 +113,7 @@ async def retry_task(request: _Request, task_id: FromPath[str], reads: _Reads, s
 
 @post(
     "/tasks/retry",
+    opt={"operation": "task.retry"},
     status_code=200,
     operation_class=described(
         {200: Answer(shape=TasksRetried, text="Their new tasks.")},
@@ -118,12 +123,14 @@ async def retry_task(request: _Request, task_id: FromPath[str], reads: _Reads, s
     summary="Try failed tasks again by filter",
     tags=["tasks"],
 )
-async def retry_tasks(request: _Request, reads: _Reads, submitter: _Submitter) -> TasksRetried:
+async def retry_tasks(
+    request: _Request, reads: _Reads, submitter: _Submitter, refusals: NamedDependency[RefusalLog]
+) -> TasksRetried:
     """In the order in which they were accepted first. A task that was tried again before is left out."""
     task_ids, has_more = await _matching(request, reads, tasks.failed, "task.retry")
-    asked = [await _asked_again(reads, submitter, task_id) for task_id in task_ids]
+    asked = [await _asked_or_refused(reads, submitter, task_id) for task_id in task_ids]
     # Each hands its row over before it first waits, so the order is kept.
-    outcomes = await asyncio.gather(*(_accepted(request, submitter, one) for one in asked))
+    outcomes = await asyncio.gather(*(_accepted(request, submitter, refusals, one) for one in asked))
     pairs = list(zip(task_ids, outcomes, strict=True))
     return TasksRetried(
         tasks={old: new for old, new in pairs if isinstance(new, str)},
@@ -143,15 +150,29 @@ async def _matching(
     return [row.task_id for row in found[:MAX_BULK]], len(found) > MAX_BULK
 
 
-async def _accepted(request: _Request, submitter: Submitter, asked: Asked) -> str | Refusal:
+async def _accepted(
+    request: _Request, submitter: Submitter, refusals: RefusalLog, asked: Asked | Refusal
+) -> str | Refusal:
+    if isinstance(asked, Refusal):
+        await refusals.record(request, asked)
+        return asked
     try:
         return await submitter.accept(request, asked)
+    except Refusal as refusal:
+        ref = OPERATIONS[asked.operation].touched(asked.command)[0]
+        await refusals.record(request, refusal, (asked.operation, ref))
+        return refusal
+
+
+async def _asked_or_refused(reads: Reads, submitter: Submitter, task_id: str) -> Asked | Refusal:
+    try:
+        return await _asked_again(reads, submitter, task_id)
     except Refusal as refusal:
         return refusal
 
 
 async def _asked_again(reads: Reads, submitter: Submitter, task_id: str) -> Asked:
-    """Raises TaskNotFailed."""
+    """Raises TaskNotFailed, UnreadableSecret."""
     row = await reads.row(tasks.to_retry(task_id))
     if row is None or row.status not in ("failed", "cancelled") or row.command is None:
         raise TaskNotFailed("unknown" if row is None else row.status)

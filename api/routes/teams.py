@@ -42,6 +42,7 @@ _OF_MEMBERS = ("team_not_found", "member_not_found")
 
 @post(
     "/team/new",
+    opt={"operation": "team.create"},
     status_code=202,
     operation_class=submission(NewTeam, TeamRow, problems=("team_exists",)),
     summary="Add a team",
@@ -58,6 +59,7 @@ async def new_team(request: _Request, submitter: _Submitter, reads: _Reads) -> R
 
 @post(
     "/team/update",
+    opt={"operation": "team.update"},
     status_code=202,
     operation_class=change(TeamChange, TeamUpdated, (*_OF_ONE, "admin_only")),
     summary="Change a team",
@@ -72,6 +74,7 @@ async def update_team(request: _Request, submitter: _Submitter) -> Response[Any]
 
 @post(
     "/team/delete",
+    opt={"operation": "team.delete"},
     status_code=202,
     operation_class=submission(TeamIds, TeamDeletion, _OF_ONE),
     summary="Remove teams with their models and keys",
@@ -86,6 +89,7 @@ async def delete_teams(request: _Request, submitter: _Submitter) -> Response[Any
 
 @post(
     "/team/block",
+    opt={"operation": "team.block"},
     status_code=202,
     operation_class=change(OneTeam, TeamRow, _OF_ONE),
     summary="Refuse a team's keys",
@@ -99,6 +103,7 @@ async def block_team(request: _Request, submitter: _Submitter) -> Response[Any]:
 
 @post(
     "/team/unblock",
+    opt={"operation": "team.unblock"},
     status_code=202,
     operation_class=change(OneTeam, TeamRow, _OF_ONE),
     summary="Accept a team's keys again",
@@ -112,6 +117,7 @@ async def unblock_team(request: _Request, submitter: _Submitter) -> Response[Any
 
 @post(
     "/team/member_add",
+    opt={"operation": "team.member_add"},
     status_code=202,
     operation_class=submission(MembersToAdd, TeamMembersAdded, (*_OF_ONE, "already_member")),
     summary="Add members to a team",
@@ -125,6 +131,7 @@ async def add_members(request: _Request, submitter: _Submitter, reads: _Reads) -
 
 @post(
     "/team/bulk_member_add",
+    opt={"operation": "team.member_add"},
     status_code=202,
     operation_class=submission(MembersInBulk, TeamMembersAdded, (*_OF_ONE, "already_member")),
     summary="Add many members to a team",
@@ -137,6 +144,7 @@ async def add_members_in_bulk(request: _Request, submitter: _Submitter, reads: _
 
 @post(
     "/team/member_update",
+    opt={"operation": "team.member_update"},
     status_code=202,
     operation_class=submission(MemberChange, MemberUpdated, _OF_MEMBERS),
     summary="Change a member's role or limits",
@@ -149,6 +157,7 @@ async def update_member(request: _Request, submitter: _Submitter) -> Response[An
 
 @post(
     "/team/member_delete",
+    opt={"operation": "team.member_delete"},
     status_code=202,
     operation_class=submission(MemberToDelete, TeamMemberDeleted, _OF_MEMBERS),
     summary="Take a member out of a team",
@@ -161,6 +170,7 @@ async def delete_member(request: _Request, submitter: _Submitter) -> Response[An
 
 @post(
     "/team/model/add",
+    opt={"operation": "team.model_add"},
     status_code=202,
     operation_class=submission(TeamModels, TeamRow, _OF_ONE),
     summary="Let a team call more models",
@@ -174,6 +184,7 @@ async def add_models(request: _Request, submitter: _Submitter) -> Response[Any]:
 
 @post(
     "/team/model/delete",
+    opt={"operation": "team.model_delete"},
     status_code=202,
     operation_class=submission(TeamModels, TeamRow, _OF_ONE),
     summary="Let a team call fewer models",
@@ -187,6 +198,7 @@ async def delete_models(request: _Request, submitter: _Submitter) -> Response[An
 
 @post(
     "/team/permissions_update",
+    opt={"operation": "team.update"},
     status_code=202,
     operation_class=change(PermissionChange, TeamUpdated, _OF_ONE),
     summary="Say what members may do at the gateway",

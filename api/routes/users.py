@@ -46,6 +46,7 @@ MAX_KEYS_SHOWN = 1000
 
 @post(
     "/user/new",
+    opt={"operation": "user.create"},
     status_code=202,
     operation_class=submission(
         NewUser,
@@ -67,6 +68,7 @@ async def new_user(request: _Request, submitter: _Submitter) -> Response[Any]:
 
 @post(
     "/user/update",
+    opt={"operation": "user.update"},
     status_code=202,
     operation_class=change(UserChange, UserChanged, ("user_not_found", "user_email_taken")),
     summary="Change a user",
@@ -85,6 +87,7 @@ async def update_user(request: _Request, submitter: _Submitter, reads: _Reads) -
 
 @post(
     "/user/delete",
+    opt={"operation": "user.delete"},
     status_code=202,
     operation_class=submission(UsersToDelete, int, ("user_not_found",)),
     summary="Remove users",

@@ -51,6 +51,7 @@ _on_one = change(None, WebhookRow, _OF_ONE)
 
 @post(
     "/webhooks",
+    opt={"operation": "webhook.create"},
     status_code=202,
     operation_class=submission(NewWebhook, WebhookRow, ()),
     summary="Register an endpoint",
@@ -77,6 +78,7 @@ async def new_webhook(request: _Request, submitter: _Submitter, judge: NamedDepe
 
 @patch(
     "/webhooks/{webhook_id:str}",
+    opt={"operation": "webhook.update"},
     status_code=202,
     operation_class=change(WebhookChange, WebhookRow, _OF_ONE),
     summary="Change an endpoint",
@@ -107,6 +109,7 @@ async def patch_webhook(
 
 @delete(
     "/webhooks/{webhook_id:str}",
+    opt={"operation": "webhook.delete"},
     status_code=202,
     operation_class=change(None, WebhookDeleted, _OF_ONE),
     summary="Remove an endpoint",
@@ -120,6 +123,7 @@ async def delete_webhook(request: _Request, webhook_id: FromPath[str], submitter
 
 @post(
     "/webhooks/{webhook_id:str}/rotate",
+    opt={"operation": "webhook.rotate_secret"},
     status_code=202,
     operation_class=_on_one,
     summary="Replace an endpoint's secret",
@@ -139,6 +143,7 @@ async def rotate_webhook(request: _Request, webhook_id: FromPath[str], submitter
 
 @post(
     "/webhooks/{webhook_id:str}/enable",
+    opt={"operation": "webhook.enable"},
     status_code=202,
     operation_class=_on_one,
     summary="Switch an endpoint on",
@@ -153,6 +158,7 @@ async def enable_webhook(request: _Request, webhook_id: FromPath[str], submitter
 
 @post(
     "/webhooks/{webhook_id:str}/disable",
+    opt={"operation": "webhook.disable"},
     status_code=202,
     operation_class=_on_one,
     summary="Switch an endpoint off",
@@ -167,6 +173,7 @@ async def disable_webhook(request: _Request, webhook_id: FromPath[str], submitte
 
 @post(
     "/webhooks/{webhook_id:str}/test",
+    opt={"operation": "webhook.test"},
     status_code=202,
     operation_class=_on_one,
     summary="Send a test event",
@@ -181,6 +188,7 @@ async def test_webhook(request: _Request, webhook_id: FromPath[str], submitter: 
 
 @post(
     "/webhooks/{webhook_id:str}/replay",
+    opt={"operation": "webhook.replay"},
     status_code=202,
     operation_class=change(ReplayRequest, WebhookReplayed, _OF_ONE),
     summary="Send deliveries again",

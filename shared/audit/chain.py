@@ -61,6 +61,15 @@ def link(previous_hash: str, entries: Iterable[AuditEntry]) -> list[AuditEntry]:
     return linked
 
 
+def continued(head: Head, entries: Iterable[AuditEntry]) -> list[AuditEntry]:
+    """The entries with the positions that follow the head, linked to it and to each other."""
+    numbered = (
+        msgspec.structs.replace(entry, position=position)
+        for position, entry in enumerate(entries, start=head.position + 1)
+    )
+    return link(head.hash, numbered)
+
+
 def verify(
     entries: Iterable[AuditEntry],
     head: tuple[int, str] | None = None,

@@ -15,6 +15,9 @@ from shared.encryption.urls import shown_url
 MASTER_KEY: Final = "litellm_proxy_master_key"
 """What stands for the master key wherever a key is named, as in LiteLLM."""
 
+REFUSED: Final = "refused"
+"""The action of an entry about a change that was not made."""
+
 _SEALED: Final = ("litellm_params", "credential_values")
 # Sealed texts, and the path at which each was sealed.
 _SEALED_TEXTS: Final = {"webhook": {"url": "url", "secret": "secret", "previous_secret": "secret"}}

@@ -68,6 +68,10 @@ def by_entry_id(entry_id: str) -> Selection:
     return select(audit_entry).where(audit_entry.c.entry_id == entry_id)
 
 
+def known_ids(entry_ids: list[str]) -> Selection:
+    return select(audit_entry.c.entry_id).where(audit_entry.c.entry_id.in_(entry_ids))
+
+
 def in_order(after_position: int = 0, limit: int = 1000, until_position: int | None = None) -> Selection:
     """The chain from one position on, for its verification and its export."""
     statement = select(audit_entry).where(audit_entry.c.position > after_position)

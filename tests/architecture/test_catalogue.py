@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from litestar import Litestar
+from litestar.routes import HTTPRoute
 
 from api.app import create_app
 from shared.contract.errors import CATALOGUE, body
@@ -180,6 +181,20 @@ def test_every_command_is_tagged_with_its_operation_and_a_schema(operation: str)
 def test_every_write_among_the_routes_is_an_operation(app: Litestar) -> None:
     writes = {(method, route.path) for route in app.routes for method in route.methods - {"GET", "HEAD", "OPTIONS"}}
     assert writes == {*ROUTES.values(), *OTHER_ROUTES}
+
+
+def test_every_write_says_which_operation_it_asks_for(app: Litestar) -> None:
+    """By which the audit log names it, should it be refused before it was understood."""
+    said = {
+        (method, route.path): handler.opt.get("operation")
+        for route in app.routes
+        if isinstance(route, HTTPRoute)
+        for handler in route.route_handlers
+        for method in handler.http_methods
+        if method not in ("GET", "HEAD", "OPTIONS")
+    }
+    assert set(said.values()) <= RIGHTS.keys()
+    assert {said[where]: where for where in ROUTES.values()} == ROUTES
 
 
 def test_every_route_is_described(app: Litestar) -> None:
