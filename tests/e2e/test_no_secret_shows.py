@@ -4,12 +4,14 @@ The looking is the invariant that follows every test of a fleet; here the logs s
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import yaml
 
-from tests.support.fleet import APPLY, Fleet, a_model, running_fleet, until
+from tests.support.fleet import API, APPLY, Fleet, a_model, running_fleet, until
 from tests.support.receivers import Answer, Receiver
 
 pytestmark = [pytest.mark.xdist_group("no secret shows"), pytest.mark.timeout(300)]
@@ -24,9 +26,15 @@ def slack() -> Iterator[Receiver]:
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory, slack: Receiver) -> Iterator[Fleet]:
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("config") / "config.yaml"
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory, slack: Receiver, config: Path) -> Iterator[Fleet]:
     url = f"{slack.url}/services/T0/B0/canary-of-slack"
-    with running_fleet(tmp_path_factory, log_level="debug", slack_webhook_url=url) as fleet:
+    config.write_text("model_list: []\n")
+    with running_fleet(tmp_path_factory, log_level="debug", slack_webhook_url=url, config=str(config)) as fleet:
         yield fleet
 
 
@@ -100,6 +108,121 @@ def test_in_what_is_accepted_and_waits(fleet: Fleet) -> None:
         assert answer.status_code == 202
         assert _answered(fleet, answer, fleet.http.get(answer.headers["location"])) == []
         assert fleet.shown() == []
+
+
+def test_in_what_is_changed_removed_and_brought_back(fleet: Fleet) -> None:
+    model_id = fleet.submit(a_model("changes", **_secrets(fleet)), prefer="wait=30").json()["model_id"]
+    changes: list[tuple[str, str, Any]] = [
+        ("PATCH", f"/model/{model_id}/update", {"litellm_params": _secrets(fleet)}),
+        ("POST", "/model/update", {"model_info": {"id": model_id}, "litellm_params": _secrets(fleet)}),
+        ("PATCH", f"/model/{model_id}/update", {"litellm_params": {"api_key": None, "extra_headers": None}}),
+        ("POST", f"/model/{model_id}/rollback", {"version": 2}),
+        ("POST", "/model/block", {"model_id": model_id}),
+        ("POST", "/model/unblock", {"model_id": model_id}),
+        ("POST", "/model/delete", {"id": model_id}),
+    ]
+    for method, path, body in changes:
+        answer = fleet.http.request(method, path, json=body, headers={"Prefer": "wait=30"})
+        assert answer.status_code == 200, answer.text
+        history = fleet.http.get(f"/model/{model_id}/history")
+        assert _answered(fleet, answer, history, fleet.http.get(f"/model/info?litellm_model_id={model_id}")) == []
+
+
+def test_in_changes_that_are_refused(fleet: Fleet) -> None:
+    fleet.submit(a_model("stays", model_id="stays", **_secrets(fleet)), prefer="wait=30")
+    given = [
+        ("PATCH", "/model/stays/update", {"litellm_params": {**_secrets(fleet), "rpm": fleet.canary("rpm")}}, {}),
+        ("PATCH", "/model/stays/update", {"litellm_params": _secrets(fleet)}, {"If-Match": '"another"'}),
+        ("PATCH", "/model/gone/update", {"litellm_params": _secrets(fleet)}, {}),
+        ("POST", "/model/update", {"litellm_params": _secrets(fleet)}, {}),
+        ("POST", "/model/stays/rollback", {"version": fleet.canary("a version", "sk-{}")}, {}),
+        ("POST", "/tasks/cancel", {"operation": fleet.canary("an operation", "sk-{}"), "x": 1}, {}),
+    ]
+    for method, path, body, headers in given:
+        answer = fleet.http.request(method, path, json=body, headers={**headers, "Prefer": "wait=30"})
+        assert 400 <= answer.status_code < 500, answer.text
+        assert _answered(fleet, answer) == []
+    # What a client put into a path or the name of a field it is answered; nobody else is.
+    assert fleet.http.post("/tasks/retry", json={fleet.canary("the name of a field", "sk-{}"): 1}).status_code == 422
+    for path in ("/model/{}/update", "/credentials/{}"):
+        sent = fleet.canary("a key for an id", path.format("sk-{}"))
+        assert fleet.http.patch(sent, json={}).status_code in (404, 422)
+    assert fleet.shown() == []
+
+
+def test_in_credentials(fleet: Fleet) -> None:
+    secrets = {"credential_values": _secrets(fleet)}
+    sent: list[tuple[str, str, Any, int]] = [
+        ("POST", "/credentials", {"credential_name": "holds-secrets", **secrets}, 200),
+        ("POST", "/credentials", {"credential_name": "holds-secrets", "credential_values": _secrets(fleet)}, 409),
+        ("POST", "/credentials", {"credential_name": "a/b", "credential_values": _secrets(fleet)}, 422),
+        ("PATCH", "/credentials/holds-secrets", {"credential_values": _secrets(fleet)}, 200),
+        ("POST", "/model/new", a_model("names it", model_id="names-it", litellm_credential_name="holds-secrets"), 200),
+        ("POST", "/credentials", {"credential_name": "of-a-model", "model_id": "names-it"}, 200),
+        ("DELETE", "/credentials/holds-secrets", None, 409),
+        ("PATCH", "/model/names-it/update", {"litellm_params": {"litellm_credential_name": None}}, 200),
+        ("DELETE", "/credentials/holds-secrets", None, 200),
+    ]
+    for method, path, body, status in sent:
+        answer = fleet.http.request(method, path, json=body, headers={"Prefer": "wait=30"})
+        assert answer.status_code == status, (path, answer.text)
+        shown = [fleet.http.get(where) for where in ("/credentials", "/credentials/holds-secrets", "/audit")]
+        assert _answered(fleet, answer, *shown) == []
+
+
+def test_in_what_is_cancelled_and_tried_again(fleet: Fleet, receiver: Receiver) -> None:
+    with fleet.without(APPLY):
+        url = fleet.canary("the query of a Webhook-Url", receiver.url + "/hook?token={}", is_readable=True)
+        task_id = fleet.accepted(a_model("is cancelled", **_secrets(fleet)), webhook_url=url)
+        cancelled = fleet.http.post(f"/tasks/{task_id}/cancel", headers={"Prefer": "wait=0"})
+        assert _answered(fleet, cancelled) == []
+    assert fleet.ended(task_id)["status"] == "cancelled"
+    again = fleet.http.post(f"/tasks/{task_id}/retry", headers={"Prefer": "wait=30"})
+    assert again.status_code == 200, again.text
+    assert _answered(fleet, again) == []
+    receiver.wait_for(2)
+    assert all(fleet.shown_in("the body of a callback", request.body.decode()) == [] for request in receiver.requests)
+
+
+def test_in_streams(fleet: Fleet) -> None:
+    with fleet.without(APPLY):
+        task_id = fleet.accepted(a_model("is streamed", **_secrets(fleet)))
+    stream = fleet.http.get(f"/tasks/{task_id}/events")
+    assert "succeeded" in stream.text
+    assert _answered(fleet, stream) == []
+
+
+def test_in_models_of_a_file(fleet: Fleet, config: Path) -> None:
+    entry = {"model_name": "of the file", "litellm_params": {"model": "openai/gpt-4o", **_secrets(fleet)}}
+    config.write_text(yaml.safe_dump({"model_list": [{**entry, "model_info": {"id": "of-the-file"}}]}))
+    until(lambda: "of-the-file" in fleet.models())
+    paths = (
+        "/model/info",
+        "/v2/model/info",
+        "/model/info?litellm_model_id=of-the-file",
+        "/models",
+        "/model_group/info",
+    )
+    assert _answered(fleet, *(fleet.http.get(path) for path in paths)) == []
+    refused = fleet.http.post("/model/delete", json={"id": "of-the-file"})
+    assert refused.status_code >= 400
+    broken = fleet.canary("a file that is no YAML", "model_list: [{{litellm_params: {{api_key: sk-{}")
+    for text in (broken, yaml.safe_dump({"model_list": [fleet.canary("a model that is a text", "sk-{}")]})):
+        before = fleet.parts[API].logged.count("config_file")
+        config.write_text(text)
+        until(
+            lambda before=before: (
+                fleet.http.get("/model/info") and fleet.parts[API].logged.count("config_file") > before
+            )
+        )
+    config.write_text("model_list: []\n")
+    until(lambda: "of-the-file" not in fleet.models())
+
+
+def test_while_the_key_is_changed(fleet: Fleet) -> None:
+    answer = fleet.http.post("/encryption/rotate", headers={"Prefer": "wait=60"})
+    assert answer.status_code == 200, answer.text
+    assert _answered(fleet, answer) == []
 
 
 def test_in_what_is_refused(fleet: Fleet) -> None:
