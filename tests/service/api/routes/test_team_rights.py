@@ -209,7 +209,7 @@ async def test_blocking_is_for_proxy_admins(master: Caller, ann: Caller) -> None
 
 async def test_the_stored_key_is_not_sent_elsewhere(ann: Caller) -> None:
     await ann.does("/model/new", of_north())
-    task = await ann.task("/model/m-1/update", {"litellm_params": {"api_base": "https://away.example"}}, "PATCH")
+    task = await ann.task("/model/m-1/update", {"litellm_params": {"api_base": "https://93.184.216.34"}}, "PATCH")
     assert (task["status"], task["error"]["type"]) == ("failed", "urn:pointsman:problem:secret_needed")
 
 
