@@ -130,4 +130,4 @@ def test_the_engine_ends_a_transaction_that_stands_still(engine: Engine) -> None
         limits = connection.exec_driver_sql(
             "SELECT current_setting('idle_in_transaction_session_timeout'), current_setting('statement_timeout')"
         ).one()
-    assert tuple(limits) == ("15s", "20s")
+    assert tuple(limits) == ("5s", "20s")
