@@ -56,7 +56,7 @@ def _shown_team(fleet: Fleet, team_id: str) -> dict[str, Any]:
 def test_01_every_write_demands_a_valid_key(fleet: Fleet, method: str, path: str) -> None:
     for key in ("sk-of-nobody", "not-even-a-key"):
         response = fleet.http.request(method, path, json={}, headers={"Authorization": f"Bearer {key}"})
-        assert refusal(response, 401, "not_authenticated")["type"] == "auth_error"
+        assert refusal(response, 401, "unknown_key")["type"] == "token_not_found_in_db"
         assert response.headers["www-authenticate"] == "Bearer"
 
 

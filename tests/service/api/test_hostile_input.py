@@ -32,6 +32,9 @@ RUBBISH = [
     "../../etc",
     "1e999",
 ]
+NOTHING_SAID = ("nothing", "null")
+NEED_NOTHING = ("/key/generate", "/user/new", "/team/new", "/encryption/rotate")
+"""What they ask for is clear without a body."""
 JSON_HEADERS = {"Content-Type": "application/json"}
 
 DEEP = b'{"model_name": "a", "litellm_params": {"model": "x", "a": ' + b"[" * 5000 + b"]" * 5000 + b"}}"
@@ -92,7 +95,9 @@ def check_refused(answer: httpx.Response) -> None:
 @pytest.mark.parametrize("kind", BODIES)
 async def test_bodies_that_are_no_requests(client: httpx.AsyncClient, kind: str) -> None:
     for route in await writes(client):
-        check_refused(await client.request(route.method, route.path, content=BODIES[kind], headers=JSON_HEADERS))
+        answer = await client.request(route.method, route.path, content=BODIES[kind], headers=JSON_HEADERS)
+        if not (kind in NOTHING_SAID and route.path in NEED_NOTHING and answer.status_code == 202):
+            check_refused(answer)
 
 
 async def test_a_body_that_is_too_large_is_refused_without_being_kept(a_settings: SettingsBuilder) -> None:

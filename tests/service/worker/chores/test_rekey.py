@@ -18,7 +18,7 @@ from shared.encryption.sealing import Binding, open_document, seal_document, sea
 from shared.runtime.clock import new_id, now
 from shared.store import outbox, tasks
 from shared.store.tasks import NewTask, Origin
-from tests.service.building import CANARY, Side, a_task, accept
+from tests.service.building import CANARY, Side, a_task, accept, store_key, store_user
 from worker.chores.rekey import Rekeying
 from worker.chores.runner import Chores, _presence
 from worker.sweep import Sweeper
@@ -236,7 +236,7 @@ def test_the_sweep_rings_for_one_that_nobody_is_at(engine: Engine, side: Side, s
     (task_id,) = accept(engine, a_rotation())
     chores(engine, side)._begin(task_id, is_alone=True)
     rung = list[str]()
-    Sweeper(engine, lambda ids, _: rung.extend(ids), lambda _: None).sweep()
+    Sweeper(engine, lambda ids, _: rung.extend(ids), lambda _: None, lambda: None).sweep()
     assert rung == [task_id]
     chores(engine, side).go_on(for_s=60)
 
@@ -365,8 +365,10 @@ def test_a_worker_with_another_first_key_refuses(
 
 
 def test_whoever_lost_the_right_is_refused(engine: Engine, database: psycopg.Connection[Any], side: Side) -> None:
-    viewer = Principal(user_id="v", role="proxy_admin_viewer", key_id="k")
-    (task_id,) = accept(engine, a_rotation(principal=viewer))
+    store_user(engine, "v", "proxy_admin_viewer")
+    viewer = store_key(engine, "sk-of-a-viewer-0123456789", "v")
+    was_admin = msgspec.structs.replace(viewer, role="proxy_admin")
+    (task_id,) = accept(engine, a_rotation(principal=was_admin))
     chores(engine, side).go_on(for_s=60)
     assert one(database, "SELECT problem ->> 'code' FROM task WHERE task_id = %s", task_id) == "not_permitted"
 
