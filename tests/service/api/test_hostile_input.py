@@ -32,7 +32,7 @@ RUBBISH = [
     "../../etc",
     "1e999",
 ]
-NOTHING_SAID = ("nothing", "null")
+NOTHING_SAID = ("nothing", "null", "a nul")
 NEED_NOTHING = ("/key/generate", "/user/new", "/team/new", "/encryption/rotate")
 """What they ask for is clear without a body."""
 JSON_HEADERS = {"Content-Type": "application/json"}
