@@ -496,7 +496,7 @@ class Fleet:
     def _unfinished(self) -> list[Any]:
         return self.select(
             "SELECT task_id, status FROM task WHERE finished_at IS NULL"
-            " UNION ALL SELECT delivery_id, status FROM delivery WHERE finished_at IS NULL AND destination <> 'webhook'"
+            " UNION ALL SELECT delivery_id, status FROM delivery WHERE finished_at IS NULL AND destination = 'callback'"
         )
 
     def _check_chain(self) -> None:
