@@ -15,6 +15,7 @@ from litestar.openapi.spec import (
     OpenAPIHeader,
     OpenAPIMediaType,
     OpenAPIResponse,
+    OpenAPIType,
     Operation,
     Parameter,
     Reference,
@@ -115,6 +116,8 @@ _OPEN_TASK_HEADERS = _TASK_HEADERS | {
     "Retry-After": "Seconds after which to look again; absent once the task has ended.",
 }
 _OF_EVERY_ROUTE = (
+    # Whatever is looked up may hold a character that PostgreSQL's text does not.
+    "invalid_query",
     "not_authenticated",
     "unknown_key",
     "key_expired",
@@ -288,7 +291,11 @@ def submission(
 def _request_body(body: type[msgspec.Struct] | None) -> RequestBody | None:
     if body is None:
         return None
-    return RequestBody(content={"application/json": OpenAPIMediaType(schema=_ref(body))}, required=True)
+    if any(field.required for field in msgspec.structs.fields(body)):
+        return RequestBody(content={"application/json": OpenAPIMediaType(schema=_ref(body))}, required=True)
+    # No body, and ``null``, are an empty object.
+    schema = Schema(one_of=[_ref(body), Schema(type=OpenAPIType.NULL)])
+    return RequestBody(content={"application/json": OpenAPIMediaType(schema=schema)}, required=False)
 
 
 def _operation(

@@ -53,7 +53,7 @@ async def key_info(request: _Request, reads: _Reads, key: FromQuery[str | None] 
 
 @get(
     "/key/list",
-    operation_class=described({200: Answer(shape=KeyPage, text="One page.")}, problems=("invalid_query",)),
+    operation_class=described({200: Answer(shape=KeyPage, text="One page.")}),
     summary="List keys",
     tags=_TAGS,
 )
@@ -102,7 +102,7 @@ async def list_keys(
 
 @get(
     "/key/aliases",
-    operation_class=described({200: Answer(shape=KeyAliases, text="One page.")}, problems=("invalid_query",)),
+    operation_class=described({200: Answer(shape=KeyAliases, text="One page.")}),
     summary="List the aliases of keys",
     tags=_TAGS,
 )

@@ -35,7 +35,7 @@ _SORT_HELP = "model_name, created_at or updated_at; costs and status read every 
                 headers={"ETag": "Of the one that was asked for."},
             )
         },
-        problems=("not_permitted", "model_not_listed", "invalid_query"),
+        problems=("not_permitted", "model_not_listed"),
     ),
     summary="List deployments, or show one",
     tags=["models"],
@@ -60,7 +60,7 @@ async def model_info(
 @get(
     "/v2/model/info",
     operation_class=described(
-        {200: Answer(shape=ModelPage, text="One page.")}, problems=("not_permitted", "invalid_query", "unusable_query")
+        {200: Answer(shape=ModelPage, text="One page.")}, problems=("not_permitted", "unusable_query")
     ),
     summary="List deployments page by page",
     tags=["models"],
@@ -140,7 +140,7 @@ async def show_name(request: _Request, name: FromPath[str], catalogue: _Catalogu
     "/model_group/info",
     operation_class=described(
         {200: Answer(shape=ModelGroups, text="All groups, or the one that was asked for.")},
-        problems=("not_permitted", "invalid_query"),
+        problems=("not_permitted",),
     ),
     summary="Sum up the deployments of each public name",
     tags=["models"],
@@ -157,7 +157,7 @@ async def model_group_info(
     "/model/{model_id:str}/history",
     operation_class=described(
         {200: Answer(shape=ModelHistory, text="One page.")},
-        problems=("not_permitted", "model_not_found", "invalid_query"),
+        problems=("not_permitted", "model_not_found"),
     ),
     summary="List the versions of a deployment",
     tags=["models"],

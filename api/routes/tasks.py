@@ -52,7 +52,7 @@ _StatusFilter = Literal["queued", "running", "succeeded", "failed", "cancelled"]
                 },
             )
         },
-        problems=("task_not_found", "invalid_query"),
+        problems=("task_not_found",),
     ),
     summary="Show a task",
     tags=["tasks"],
@@ -85,7 +85,6 @@ async def show_task(
     "/tasks",
     operation_class=described(
         {200: Answer(shape=TaskPage, text="A page of tasks; `next_cursor` leads to the next one.")},
-        problems=("invalid_query",),
     ),
     summary="List tasks, newest first",
     tags=["tasks"],

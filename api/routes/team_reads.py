@@ -17,7 +17,7 @@ from shared.store.teams import TeamFilter
 _Request = Request[Principal, Any, Any]
 _Teams = NamedDependency[Teams]
 MAX_PAGE_SIZE = 500
-_READ = ("not_permitted", "invalid_query")
+_READ = ("not_permitted",)
 
 
 @get(

@@ -107,7 +107,7 @@ async def delete_users(request: _Request, submitter: _Submitter) -> Response[Any
     "/user/info",
     operation_class=described(
         {200: Answer(shape=UserInfo, text="The user, its keys and teams.", headers={"ETag": "Of the user."})},
-        problems=("user_not_found", "invalid_query"),
+        problems=("user_not_found",),
     ),
     summary="Show a user with keys and teams",
     tags=_TAGS,
@@ -133,9 +133,7 @@ async def user_info(
 
 @get(
     "/v2/user/info",
-    operation_class=described(
-        {200: Answer(shape=UserRowAlone, text="The user.")}, problems=("user_not_found", "invalid_query")
-    ),
+    operation_class=described({200: Answer(shape=UserRowAlone, text="The user.")}, problems=("user_not_found",)),
     summary="Show a user",
     tags=_TAGS,
 )
@@ -148,7 +146,7 @@ async def user_alone(request: _Request, reads: _Reads, user_id: FromQuery[str | 
 
 @get(
     "/user/list",
-    operation_class=described({200: Answer(shape=UserPage, text="One page.")}, problems=("invalid_query",)),
+    operation_class=described({200: Answer(shape=UserPage, text="One page.")}),
     summary="List users",
     tags=_TAGS,
 )

@@ -35,7 +35,7 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
     "/webhooks",
     operation_class=described(
         {200: Answer(shape=EndpointPage, text="A page of endpoints; `next_cursor` leads to the next one.")},
-        problems=("not_permitted", "invalid_query"),
+        problems=("not_permitted",),
     ),
     summary="List endpoints",
     tags=_TAGS,
@@ -84,7 +84,7 @@ async def show_webhook(
     "/webhooks/{webhook_id:str}/deliveries",
     operation_class=described(
         {200: Answer(shape=DeliveryPage, text="A page of deliveries; `next_cursor` leads to the next one.")},
-        problems=("webhook_not_found", "invalid_query"),
+        problems=("webhook_not_found",),
     ),
     summary="List what was sent to an endpoint",
     tags=_TAGS,

@@ -12,6 +12,7 @@ MAX_DEPTH = 32
 
 T = TypeVar("T")
 
+_NOTHING = (b"", b"null")
 _MISSING = re.compile(r"^Object missing required field `([^`]+)`")
 _PATH = re.compile(r" - at `\$\.?([^`]*)`$")
 # PostgreSQL's text and jsonb hold neither NUL nor half of a surrogate pair.
@@ -19,9 +20,9 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    """Raises InvalidRequest."""
+    """No body and ``null`` are an empty object, as LiteLLM has it (contract 7.4). Raises InvalidRequest."""
     try:
-        return decoder.decode(body or b"{}")
+        return decoder.decode(b"{}" if body.strip() in _NOTHING else body)
     except msgspec.ValidationError as error:
         raise InvalidRequest(field_error(str(error))) from None
     except (msgspec.DecodeError, UnicodeDecodeError):

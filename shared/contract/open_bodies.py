@@ -22,7 +22,7 @@ class Open(msgspec.Struct, Generic[T], frozen=True):
 
 def decode_open(body: bytes, shape: type[T], dropped: AbstractSet[str]) -> Open[T]:
     """``dropped`` are fields that the server owns: they are accepted, and say nothing. Raises InvalidRequest."""
-    document = decode(_document, b"{}" if body.strip() == b"null" else body)
+    document = decode(_document, body)
     try:
         named = msgspec.convert(document, shape)
     except msgspec.ValidationError as error:

@@ -3,6 +3,7 @@
 import threading
 
 from shared.domain.models import BlockModel
+from tests.service.building import store_team
 from tests.support.receivers import Answer, Receiver
 from tests.support.workbench import Workbench, workbench_on
 
@@ -63,6 +64,8 @@ def test_a_team_has_a_channel_of_its_own(database_url: str) -> None:
         Receiver() as red,
         workbench_on(database_url, slack={"": everybody.url, "red": red.url}, slack_events=("webhook.*",)) as bench,
     ):
+        for team_id in ("red", "blue"):
+            store_team(bench.engine, team_id)
         bench.add_webhook("https://hooks.example.com/", team_id="red")
         bench.add_webhook("https://hooks.example.com/", team_id="blue")
         bench.deliver()
