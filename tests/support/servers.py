@@ -72,7 +72,7 @@ class Server:
         with warnings.catch_warnings():
             # Since Python 3.12: forking beside the threads of pytest-xdist. Only exec follows the fork.
             warnings.simplefilter("ignore", DeprecationWarning)
-            self._server.prepare()
+            self._prepare()
             program = self._server.program()
             log = self._folder / f"{program.name}.log"
             process = Process(program, log)
@@ -83,6 +83,9 @@ class Server:
                 raise RuntimeError(f"{program.name} did not start:\n{log.read_text(errors='replace')[-4000:]}")
             time.sleep(0.01)
         return process
+
+    def _prepare(self) -> None:
+        self._server.prepare()
 
     def _family(self) -> list[psutil.Process]:
         if self._process.exit_code() is not None:
@@ -108,6 +111,12 @@ class PostgresServer(Server):
     def drop_database(self, name: str) -> None:
         """Also ends the connections to it."""
         self._administer(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def _prepare(self) -> None:
+        if self._postgres.prepare():
+            # Tests kill processes and never the machine: what was written is read again, also when no disk has it.
+            with (self._folder / "postgres" / "postgresql.conf").open("a", encoding="utf-8") as configuration:
+                configuration.write("fsync = off\n")
 
     def _administer(self, statement: sql.Composed) -> None:
         options = f"-c statement_timeout={_STATEMENT_DEADLINE_S}s"
