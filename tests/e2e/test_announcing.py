@@ -168,7 +168,8 @@ def test_slack_failing_changes_no_task(fleet: Fleet, slack: Receiver, status: in
 
 
 def _add_and_tell(fleet: Fleet, name: str) -> dict[str, Any]:
-    """Returns once Slack was told, or given up."""
+    """Alone, and not in one message with others. Returns once Slack was told, or given up."""
+    fleet.all_told()
     task = fleet.ended(fleet.accepted(a_model(name)))
     told = "SELECT 1 FROM delivery WHERE task_id = %s AND destination = 'slack' AND finished_at IS NOT NULL"
     until(lambda: fleet.select(told, task["task_id"]))

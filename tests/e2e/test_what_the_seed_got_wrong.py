@@ -217,6 +217,7 @@ def test_15_sealing_leaves_the_answer_and_the_retry_as_they_were_sent(fleet: Fle
 
 
 def test_16_the_alert_names_the_model_as_people_know_it(fleet: Fleet, slack: Receiver) -> None:
+    fleet.all_told()
     stored(fleet, "known-to-people")
     until(lambda: any("known-to-people" in received.body.decode() for received in slack.requests))
 

@@ -493,6 +493,11 @@ class Fleet:
         self._check_effects()
         self._check_canaries()
 
+    def all_told(self) -> None:
+        """Nothing is left to be done or told, so what is told next is told alone."""
+        untold = "SELECT 1 FROM delivery WHERE finished_at IS NULL"
+        until(lambda: not self._unfinished() and not self.select(untold), lambda: self.told)
+
     def _unfinished(self) -> list[Any]:
         return self.select(
             "SELECT task_id, status FROM task WHERE finished_at IS NULL"
