@@ -1,20 +1,22 @@
 """Judges the addresses that a registered name has now. What it has later is judged again at every call."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from ipaddress import ip_address
 from socket import IPPROTO_TCP, SOCK_STREAM
 from typing import Any, Final
 
+from shared.domain.destinations import destinations_in, is_part_of_a_host, is_url
 from shared.domain.problems import DestinationRefused, WebhookRefused
 from shared.domain.rights import Principal
 from shared.outbox.addresses import Allowlist, RefusedTarget, check_address, check_url
-from shared.outbox.model_targets import targets_of
 
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 """From a name and a port to addresses. Raises ``OSError``."""
 
 LOOKUP_TIMEOUT_S: Final = 2.0
+_PART_OF_A_HOST: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 async def ask_system(host: str, port: int) -> Sequence[str]:
@@ -36,27 +38,45 @@ class Judge:
             WebhookRefused: the URL, or an address that its name has.
         """
         try:
-            await self._judge(url)
+            await self._judge(url, is_resolved_later=True)
         except RefusedTarget as refused:
             raise WebhookRefused(str(refused), param) from None
 
-    async def check_model(self, principal: Principal, params: Mapping[str, Any]) -> None:
-        """Only a proxy admin points a model elsewhere, or to what the gateway's environment holds.
+    async def check_model(self, principal: Principal, params: Mapping[str, Any]) -> tuple[str, ...]:
+        """Judges where a model leads, unless a proxy admin points it there.
+
+        Returns:
+            The paths of what was not judged, so that nobody without a proxy admin's rights may have set it.
 
         Raises:
-            DestinationRefused: names the first parameter that is refused.
+            DestinationRefused: names the first parameter that is refused. A name that cannot be resolved is one: the
+                gateway would resolve it later, and ask nobody.
         """
+        found = [one for one in destinations_in(params, "litellm_params") if one[2] not in (None, "")]
         if principal.role == "proxy_admin":
-            return
-        for name, url in targets_of(params):
+            return tuple(path for path, _, _ in found)
+        for path, name, value in found:
             try:
-                await self._judge(url)
+                await self._judge_destination(name, value)
             except RefusedTarget as refused:
-                raise DestinationRefused(f"litellm_params.{name}", refused.reason) from None
+                raise DestinationRefused(path, refused.reason) from None
+        return ()
 
-    async def _judge(self, url: str) -> None:
+    async def _judge_destination(self, name: str, value: Any) -> None:
+        if is_url(name):
+            await self._judge(str(value))
+        elif name.endswith("domain"):
+            await self._judge(f"https://{value}")
+        elif is_part_of_a_host(name) and not _PART_OF_A_HOST.fullmatch(str(value)):
+            raise RefusedTarget("it holds what cannot stand in a host name")
+
+    async def _judge(self, url: str, *, is_resolved_later: bool = False) -> None:
         target = check_url(url, self._allow)
-        addresses = () if target.address is not None else await self._addresses(target.host, target.port)
+        if target.address is not None:
+            return
+        addresses = await self._addresses(target.host, target.port)
+        if not addresses and not is_resolved_later:
+            raise RefusedTarget("its host name cannot be looked up")
         for address in addresses:
             check_address(ip_address(address), self._allow)
 

@@ -56,14 +56,15 @@ _update = change(ModelChange, ModelRow, _OF_UPDATE)
 async def new_model(request: _Request, submitter: _Submitter, judge: _Judge) -> Response[Any]:
     """Answers 202 with the task, or 200 with the finished row if the client waits (`Prefer: wait=10`)."""
     body = decode_new_model(await json_body(request))
-    await judge.check_model(request.user, body.litellm_params)
+    unjudged = await judge.check_model(request.user, body.litellm_params)
     command = to_command(body, new_id())
     sealed = seal_document(submitter.keyring, Binding("model", command.model_id), command.litellm_params)
+    command = msgspec.structs.replace(command, litellm_params=sealed, admin_only=(*command.admin_only, *unjudged))
     return await submitter.submit(
         request,
         Asked(
             operation="model.create",
-            command=msgspec.structs.replace(command, litellm_params=sealed),
+            command=command,
             body=body,
             names_object="id" in (body.model_info or {}),
         ),
@@ -162,10 +163,10 @@ async def rollback_model(request: _Request, model_id: FromPath[str], submitter: 
 async def _submit_update(
     request: _Request, submitter: Submitter, judge: Judge, body: ModelChange, model_id: str
 ) -> Response[Any]:
-    await judge.check_model(request.user, body.litellm_params or {})
+    unjudged = await judge.check_model(request.user, body.litellm_params or {})
     command = to_update(body, model_id, if_match(request.headers.get("if-match")))
     sealed = seal_document(submitter.keyring, Binding("model", model_id), command.set_params)
-    command = msgspec.structs.replace(command, set_params=sealed)
+    command = msgspec.structs.replace(command, set_params=sealed, admin_only=(*command.admin_only, *unjudged))
     asked = Asked(operation="model.update", command=command, body=(model_id, body, command.if_match), names_object=True)
     return await submitter.submit(request, asked)
 

@@ -45,6 +45,9 @@ def masked_values(value: Any, at: str = "litellm_params") -> Iterator[FieldError
 def for_admins(params: Document) -> tuple[str, ...]:
     """The parameters that only proxy admins may set, by their paths, in order."""
     named = {f"litellm_params.{name}" for name, value in params.items() if name in _FOR_ADMINS and value is not None}
+    if "://" in str(params.get("model", "")):
+        # Some providers call a URL that stands where the name of a model should.
+        named.add("litellm_params.model")
     return tuple(sorted({*named, *_references(params, "litellm_params")}))
 
 

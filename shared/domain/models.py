@@ -18,7 +18,7 @@ from shared.domain.decision import (
     State,
     version_tag,
 )
-from shared.domain.destinations import first_destination, holds_secret
+from shared.domain.destinations import holds_secret, new_destination
 from shared.domain.model_lists import group_ref
 from shared.domain.problems import (
     AdminOnly,
@@ -83,7 +83,7 @@ class CreateModel(msgspec.Struct, frozen=True, kw_only=True, tag="model.create",
     credential_name: str | None = None
     blocked: bool = False
     admin_only: tuple[str, ...] = ()
-    """Fields that only a proxy admin may set; what they say is sealed."""
+    """Fields that only a proxy admin may set, or set to this; what they say is sealed."""
 
 
 class UpdateModel(msgspec.Struct, frozen=True, kw_only=True, tag="model.update", tag_field="operation"):
@@ -101,7 +101,7 @@ class UpdateModel(msgspec.Struct, frozen=True, kw_only=True, tag="model.update",
     """``litellm_params.litellm_credential_name`` in clear, if the update sets it."""
     blocked: bool | None = None
     admin_only: tuple[str, ...] = ()
-    """Fields that only a proxy admin may set; what they say is sealed."""
+    """Fields that only a proxy admin may set, or set to this; what they say is sealed."""
     if_match: str | None = None
 
 
@@ -323,11 +323,15 @@ def _require_editable(model_id: str, installation: Installation) -> None:
 
 
 def _refuse_new_destination(before: Model, command: UpdateModel, context: Context) -> None:
-    """Unless every secret that is stored is given again, or removed."""
+    """Unless every secret that is stored is given again, or removed. One that a credential holds cannot be."""
+    destination = new_destination(command.set_params, command.remove_params)
+    if destination is None:
+        return
+    if before.credential_name is not None:
+        raise AdminOnly(f"litellm_params.{destination}")
     named = {*command.set_params, *command.remove_params}
-    destination = first_destination(named)
     kept = {name: value for name, value in before.litellm_params.items() if name not in named}
-    if destination is not None and holds_secret(kept, context.is_secret_name):
+    if holds_secret(kept, context.is_secret_name):
         raise SecretNeeded(f"litellm_params.{destination}")
 
 

@@ -54,13 +54,37 @@ async def test_an_operator_may_allow_a_network() -> None:
         {"api_base": "os.environ/SECRET"},
         {"api_host": "http://user:pass@example.com"},
         {"api_base": 5},
+        {"deployment_endpoint": "http://10.0.0.1"},
+        {"aws_region_name": "evil.example/#"},
+        {"account_id": "evil.example/?"},
+        {"my_domain": "169.254.169.254"},
     ],
 )
 async def test_a_model_of_who_is_no_admin_leads_to_public_addresses_only(params: dict[str, Any]) -> None:
     with pytest.raises(DestinationRefused) as refused:
         await judge("93.184.216.34").check_model(MEMBER, {"model": "openai/x", **params})
     assert refused.value.param == f"litellm_params.{next(iter(params))}"
-    await judge().check_model(MASTER, params)
+    assert await judge().check_model(MASTER, params) == (refused.value.param,)
+
+
+async def test_an_address_deep_inside_is_judged_too() -> None:
+    params = {"fallbacks": [{"model": "openai/x", "api_base": "http://10.0.0.1"}]}
+    with pytest.raises(DestinationRefused) as refused:
+        await judge().check_model(MEMBER, params)
+    assert refused.value.param == "litellm_params.fallbacks[0].api_base"
+
+
+async def test_a_name_that_cannot_be_looked_up_is_no_place_for_a_model() -> None:
+    """The gateway looks it up later, and asks nobody."""
+    with pytest.raises(DestinationRefused):
+        await judge().check_model(MEMBER, {"api_base": "https://models.example.com/v1"})
+
+
+@pytest.mark.parametrize(
+    "params", [{"aws_region_name": "us-east-1"}, {"account_id": "org-acct.eu"}, {"custom_llm_provider": "openai"}]
+)
+async def test_what_leads_to_the_provider_itself_needs_no_lookup(params: dict[str, Any]) -> None:
+    assert await judge().check_model(MEMBER, params) == ()
 
 
 async def test_the_name_in_a_model_is_looked_up_too() -> None:

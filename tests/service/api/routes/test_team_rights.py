@@ -167,6 +167,7 @@ async def test_a_model_without_a_team_is_seen_by_all_and_changed_by_no_team(mast
         ({"api_key": "oidc/google/audience"}, "litellm_params.api_key"),
         ({"api_key": "os.environ/OPENAI_API_KEY"}, "litellm_params.api_key"),
         ({"extra_headers": {"X-Key": "os.environ/OPENAI_API_KEY"}}, "litellm_params.extra_headers.X-Key"),
+        ({"model": "huggingface/https://x.example"}, "litellm_params.model"),
         ({"litellm_credential_name": "shared"}, "litellm_params.litellm_credential_name"),
     ],
 )
@@ -211,6 +212,23 @@ async def test_the_stored_key_is_not_sent_elsewhere(ann: Caller) -> None:
     await ann.does("/model/new", of_north())
     task = await ann.task("/model/m-1/update", {"litellm_params": {"api_base": "https://93.184.216.34"}}, "PATCH")
     assert (task["status"], task["error"]["type"]) == ("failed", "urn:pointsman:problem:secret_needed")
+
+
+async def test_where_a_model_leads_is_judged_by_what_its_sender_is_when_it_is_applied(
+    client: httpx.AsyncClient, side: Side, engine: Engine, master: Caller
+) -> None:
+    """A proxy admin's addresses are not looked at. Is the sender only a team's admin by then, nobody has judged them."""
+    store_user(engine, "adam", "proxy_admin")
+    store_key(engine, "sk-test-adam-0123456789", "adam")
+    adam = Caller(client, side, "sk-test-adam-0123456789")
+    await master.does("/team/member_add", {"team_id": "north", "member": {"user_id": "adam", "role": "admin"}})
+    await adam.does("/model/new", of_north("m-1", api_base="http://10.0.0.1"))
+    waiting = (await adam.ask("POST", "/model/new", of_north("m-2", api_base="http://10.0.0.1"))).json()["task_id"]
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE \"user\" SET role = 'internal_user' WHERE user_id = 'adam'")
+    side.drain.drain()
+    error = (await master.get(f"/tasks/{waiting}"))["error"]
+    assert (error["type"], error["error"]["param"]) == ("urn:pointsman:problem:admin_only", "litellm_params.api_base")
 
 
 async def test_a_name_that_matches_many_is_for_proxy_admins(master: Caller, ann: Caller) -> None:

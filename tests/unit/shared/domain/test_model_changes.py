@@ -13,6 +13,7 @@ from shared.domain import models
 from shared.domain.decision import Context, Decision, Installation
 from shared.domain.models import CreateModel, DeleteModel, Model, RollbackModel, UpdateModel
 from shared.domain.problems import (
+    AdminOnly,
     ModelExists,
     ModelInConfig,
     ModelNotFound,
@@ -196,7 +197,19 @@ def test_an_id_is_taken_once(where: str) -> None:
         )
 
 
-@pytest.mark.parametrize("name", ["api_base", "base_url", "custom_llm_provider", "aws_bedrock_runtime_endpoint"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "api_base",
+        "base_url",
+        "custom_llm_provider",
+        "aws_bedrock_runtime_endpoint",
+        "aws_region_name",
+        "vertex_location",
+        "account_id",
+        "configurable_clientside_auth_params",
+    ],
+)
 @pytest.mark.parametrize(
     ("stored", "also_given", "is_allowed"),
     [
@@ -220,6 +233,29 @@ def test_a_new_destination_needs_every_stored_secret_again(
         with pytest.raises(SecretNeeded) as refused:
             models.update(state, command, context(_SOMEBODY))
         assert refused.value.problem().param == f"litellm_params.{name}"
+
+
+def test_a_destination_deep_inside_is_a_new_destination() -> None:
+    state = {models.ref("m1"): a_model(litellm_params={"api_key": "sealed"})}
+    command = UpdateModel(model_id="m1", set_params={"fallbacks": [{"api_base": "elsewhere"}]})
+    with pytest.raises(SecretNeeded) as refused:
+        models.update(state, command, context(_SOMEBODY))
+    assert refused.value.problem().param == "litellm_params.fallbacks[0].api_base"
+
+
+@pytest.mark.parametrize("credential", [{}, {models.CREDENTIAL_PARAM: "sealed"}])
+def test_the_secret_of_a_credential_is_not_sent_elsewhere(credential: Json) -> None:
+    """However the team's own secrets are given: nobody but a proxy admin could give this one again."""
+    state = {models.ref("m1"): a_model(litellm_params={"model": "openai/x"}, credential_name="shared")}
+    command = UpdateModel(
+        model_id="m1",
+        set_params={"api_base": "elsewhere", "api_key": "anew", **credential},
+        credential_name="shared" if credential else None,
+    )
+    assert models.update(state, command, context(MASTER)).is_change
+    with pytest.raises(AdminOnly) as refused:
+        models.update(state, command, context(_SOMEBODY))
+    assert refused.value.problem().param == "litellm_params.api_base"
 
 
 def test_removing_a_destination_is_a_new_destination() -> None:
