@@ -228,9 +228,9 @@ class Batch:
                 recorded_at=self.now,
                 actor=task.submitted_by,
                 actor_key=str(task.principal.get("key_id", "")),
-                changed_by=task.origin.changed_by,
-                source_address=task.origin.source_address,
-                request_id=task.origin.request_id,
+                changed_by=_text(task.origin.get("changed_by")),
+                source_address=_text(task.origin.get("source_address")),
+                request_id=str(task.origin.get("request_id", "")),
                 task_id=task.task_id,
                 operation=task.operation,
                 action=change.action,
@@ -241,6 +241,10 @@ class Batch:
                 problem=None if problem is None else msgspec.to_builtins(problem),
             )
         )
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 def _of_access(objects: State) -> Objects:

@@ -81,7 +81,8 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True):
 class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     """A task that this transaction holds locked.
 
-    Command and principal are as they are stored: what cannot be read must break off its own attempt, not every claim.
+    Command, principal and origin are as they are stored: what cannot be read must break off its own attempt, not every
+    claim.
     """
 
     task_id: str
@@ -92,7 +93,7 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     command: Any
     principal: dict[str, Any]
     submitted_by: str
-    origin: Origin
+    origin: dict[str, Any]
     webhook_url: str | None
     """Sealed."""
     is_cancelled: bool = False

@@ -168,6 +168,15 @@ def test_an_operation_that_nobody_knows_ends_as_poisoned_and_alone(
     assert statuses(database) == {bad: "failed", other: "succeeded"}
 
 
+def test_an_origin_that_cannot_be_read_holds_nothing_up(
+    side: Side, engine: Engine, keyring: Keyring, database: Database
+) -> None:
+    bad, other = accept(engine, a_task(keyring), a_task(keyring))
+    database.execute("UPDATE task SET origin = '{\"changed_by\": 5}' WHERE task_id = %s", [bad])
+    side.drain.drain()
+    assert statuses(database) == {bad: "succeeded", other: "succeeded"}
+
+
 def test_a_principal_that_cannot_be_read_ends_alone(
     side: Side, engine: Engine, keyring: Keyring, database: Database
 ) -> None:

@@ -95,3 +95,18 @@ def test_a_sweep_names_no_more_than_a_ring_can_carry(engine: Engine, keyring: Ke
     task_ids = accept(engine, *(a_task(keyring) for _ in range(120)))
     assert Rings(engine).trusting == task_ids[:100]
     Side(engine, keyring).drain.drain()
+
+
+def test_what_one_step_cannot_do_keeps_none_of_the_others(engine: Engine, keyring: Keyring) -> None:
+    task_ids = accept(engine, a_task(keyring, webhook_url="https://example.com/"), a_task(keyring))
+    Side(engine, keyring).applier.apply_one(task_ids[0])
+    steps: list[str] = []
+
+    def fail(name: str) -> None:
+        steps.append(name)
+        raise OSError(name)
+
+    sweeper = Sweeper(engine, lambda *_: fail("apply"), lambda _: fail("deliver"), lambda: fail("alarms"))
+    sweeper.sweep()
+    assert steps == ["apply", "deliver", "alarms"]
+    Side(engine, keyring).drain.drain()

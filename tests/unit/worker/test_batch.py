@@ -14,7 +14,7 @@ from shared.encryption.sealing import Binding, seal_document, seal_text
 from shared.operations import command_from
 from shared.outbox.routing import Endpoint, Routes
 from shared.runtime.clock import new_id
-from shared.store.tasks import Claimed, Origin
+from shared.store.tasks import Claimed
 from worker.batch import Batch
 from worker.principals import Principals
 
@@ -37,7 +37,7 @@ def a_claimed(model_id: str = "m-1", *, name: str = "gpt", has_callback: bool = 
         "command": msgspec.json.decode(msgspec.json.encode(command)),
         "principal": msgspec.to_builtins(MASTER),
         "submitted_by": MASTER.user_id,
-        "origin": Origin(request_id="r-1", changed_by="ann"),
+        "origin": {"request_id": "r-1", "changed_by": "ann"},
         "webhook_url": hook if has_callback else None,
         "attempt": 0,
     }

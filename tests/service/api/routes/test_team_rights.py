@@ -217,7 +217,7 @@ async def test_the_stored_key_is_not_sent_elsewhere(ann: Caller) -> None:
 async def test_where_a_model_leads_is_judged_by_what_its_sender_is_when_it_is_applied(
     client: httpx.AsyncClient, side: Side, engine: Engine, master: Caller
 ) -> None:
-    """A proxy admin's addresses are not looked at. Is the sender only a team's admin by then, nobody has judged them."""
+    """Nobody judged the addresses of a proxy admin, who is only the admin of a team by then."""
     store_user(engine, "adam", "proxy_admin")
     store_key(engine, "sk-test-adam-0123456789", "adam")
     adam = Caller(client, side, "sk-test-adam-0123456789")
