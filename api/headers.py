@@ -1,7 +1,7 @@
 """The request headers that shape a submission: preferences, idempotency, callback, and where it came from."""
 
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from litestar import Request
@@ -11,6 +11,8 @@ from shared.domain.problems import InvalidHeader
 from shared.domain.rights import Principal
 from shared.runtime.clock import new_id
 from shared.store.tasks import Origin
+
+C = TypeVar("C", bound=msgspec.Struct)
 
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -67,6 +69,14 @@ def if_match(value: str | None) -> str | None:
     if tag != "*" and not _ENTITY_TAG.fullmatch(tag):
         raise InvalidHeader("If-Match", "must be one entity tag as an `ETag` header gave it, or *")
     return tag
+
+
+def expecting(request: Request[Principal, Any, Any], command: C, objects: int = 1) -> C:
+    """The command, with the version of its object that the client expects. Raises InvalidHeader."""
+    tag = if_match(request.headers.get("if-match"))
+    if objects != 1 and tag not in (None, "*"):
+        raise InvalidHeader("If-Match", "is about one object, and the request names several")
+    return msgspec.structs.replace(command, if_match=tag)
 
 
 def origin(request: Request[Principal, Any, Any]) -> Origin:

@@ -81,7 +81,7 @@ async def _stored_teams(connection: AsyncConnection, team_ids: list[str]) -> dic
 
 async def _stored_credentials(connection: AsyncConnection, names: list[str]) -> dict[str, Line]:
     found = await connection.execute(credentials.known_names(names))
-    return {row.credential_name: Line(is_stored=True) for row in found}
+    return {row.credential_name: Line(is_stored=True, etag=version_tag(fields_of(row))) for row in found}
 
 
 async def _stored_keys(connection: AsyncConnection, tokens: list[str]) -> dict[str, Line]:
@@ -102,7 +102,10 @@ async def _stored_users(connection: AsyncConnection, user_ids: list[str]) -> dic
 
 async def _stored_webhooks(connection: AsyncConnection, webhook_ids: list[str]) -> dict[str, Line]:
     found = await connection.execute(webhooks.known_ids(webhook_ids))
-    return {row.webhook_id: Line(is_stored=True, ownership=OWNERSHIP["webhook"](row)) for row in found}
+    return {
+        row.webhook_id: Line(is_stored=True, etag=version_tag(fields_of(row)), ownership=OWNERSHIP["webhook"](row))
+        for row in found
+    }
 
 
 # A row for each type of object that has lines: what is stored of these ids.

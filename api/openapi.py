@@ -266,7 +266,9 @@ def described(
     return _operation(answers, codes, _header_parameters(headers or {}), _request_body(body), is_open=is_open)
 
 
-def change(body: type[msgspec.Struct] | None, row: type[msgspec.Struct], problems: Iterable[str]) -> type[Operation]:
+def change(
+    body: type[msgspec.Struct] | None, row: type[msgspec.Struct] | Scalar, problems: Iterable[str]
+) -> type[Operation]:
     """A write to an object that is there, which may say which version of it it means."""
     codes = (*problems, "precondition_failed", "precondition_required")
     return submission(body, row, codes, {"If-Match": _IF_MATCH})

@@ -7,7 +7,8 @@ from litestar import Request, Response, Router, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from api.openapi import Answer, described, submission
+from api.headers import expecting
+from api.openapi import Answer, change, described, submission
 from api.presentation import credential_view, left_out, refuse
 from api.reads import Reads
 from api.routes.bodies import json_body
@@ -16,11 +17,13 @@ from api.submission import Asked, Submitter
 from shared.contract import credentials as contract
 from shared.contract.credentials import CredentialChange, CredentialList, CredentialView, NewCredential
 from shared.domain.credentials import DeleteCredential
+from shared.domain.decision import version_tag
 from shared.domain.problems import CredentialNotFound, ModelNotFound
 from shared.domain.rights import Principal, authorise
 from shared.encryption.keyring import Keyring
 from shared.encryption.sealing import Binding, UnreadableField, open_document, seal_document
 from shared.store import credentials, models
+from shared.store.rows import fields_of
 
 _Request = Request[Principal, Any, Any]
 _Submitter = NamedDependency[Submitter]
@@ -28,7 +31,11 @@ _Reads = NamedDependency[Reads]
 _Keyring = NamedDependency[Keyring]
 _SEALED = "credential_values"
 _SHOWN = described(
-    {200: Answer(shape=CredentialView, text="The credential, its values hidden.")},
+    {
+        200: Answer(
+            shape=CredentialView, text="The credential, its values hidden.", headers={"ETag": "Of the credential."}
+        )
+    },
     problems=("not_permitted", "credential_not_found", "model_not_found", "unreadable_secret"),
 )
 
@@ -59,7 +66,7 @@ async def new_credential(request: _Request, submitter: _Submitter, reads: _Reads
     "/credentials/{credential_name:str}",
     opt={"operation": "credential.update"},
     status_code=202,
-    operation_class=submission(CredentialChange, CredentialChanged, ("credential_not_found",)),
+    operation_class=change(CredentialChange, CredentialChanged, ("credential_not_found",)),
     summary="Change a credential",
     tags=["credentials"],
 )
@@ -68,8 +75,9 @@ async def change_credential(request: _Request, credential_name: FromPath[str], s
     body = contract.decode_change(await json_body(request))
     command = contract.to_update(body, credential_name)
     sealed = seal_document(submitter.keyring, Binding("credential", credential_name), command.set_values, _SEALED)
-    command = msgspec.structs.replace(command, set_values=sealed)
-    asked = Asked(operation="credential.update", command=command, body=(credential_name, body), names_object=True)
+    command = expecting(request, msgspec.structs.replace(command, set_values=sealed))
+    recognised_by = (credential_name, body, command.if_match)
+    asked = Asked(operation="credential.update", command=command, body=recognised_by, names_object=True)
     return await submitter.submit(request, asked)
 
 
@@ -77,13 +85,13 @@ async def change_credential(request: _Request, credential_name: FromPath[str], s
     "/credentials/{credential_name:str}",
     opt={"operation": "credential.delete"},
     status_code=202,
-    operation_class=submission(None, CredentialChanged, ("credential_not_found", "credential_in_use")),
+    operation_class=change(None, CredentialChanged, ("credential_not_found", "credential_in_use")),
     summary="Remove a credential",
     tags=["credentials"],
 )
 async def delete_credential(request: _Request, credential_name: FromPath[str], submitter: _Submitter) -> Response[Any]:
     """Refused while models use it; the refusal names them."""
-    command = DeleteCredential(credential_name=credential_name)
+    command = expecting(request, DeleteCredential(credential_name=credential_name))
     asked = Asked(operation="credential.delete", command=command, body=command, names_object=True)
     return await submitter.submit(request, asked)
 
@@ -109,7 +117,7 @@ async def list_credentials(request: _Request, reads: _Reads, keyring: _Keyring) 
 )
 async def show_credential(
     request: _Request, credential_name: FromPath[str], reads: _Reads, keyring: _Keyring
-) -> CredentialView:
+) -> Response[CredentialView]:
     authorise(request.user, "credential.read")
     return await _view(reads, keyring, credential_name)
 
@@ -122,7 +130,7 @@ async def show_credential(
 )
 async def show_credential_of_model(
     request: _Request, model_id: FromPath[str], reads: _Reads, keyring: _Keyring
-) -> CredentialView:
+) -> Response[CredentialView]:
     authorise(request.user, "credential.read")
     row = await reads.row(models.by_ids(), model_ids=[model_id])
     if row is None:
@@ -132,11 +140,12 @@ async def show_credential_of_model(
     return await _view(reads, keyring, row.credential_name)
 
 
-async def _view(reads: Reads, keyring: Keyring, name: str) -> CredentialView:
+async def _view(reads: Reads, keyring: Keyring, name: str) -> Response[CredentialView]:
     row = await reads.row(credentials.by_names([name]))
     if row is None:
         raise CredentialNotFound(name)
-    return credential_view(keyring, credentials.from_row(row), refuse)
+    view = credential_view(keyring, credentials.from_row(row), refuse)
+    return Response(view, headers={"ETag": version_tag(fields_of(row))})
 
 
 async def _values_of_model(reads: Reads, submitter: Submitter, model_id: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from litestar import Request, Response, Router, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from api.headers import if_match
+from api.headers import expecting
 from api.openapi import change, submission
 from api.reads import Reads
 from api.routes.bodies import json_body
@@ -81,15 +81,15 @@ async def generate_service_key(request: _Request, submitter: _Submitter) -> Resp
 async def update_key(request: _Request, submitter: _Submitter) -> Response[Any]:
     """Changes what is named, and nothing else. The key is named by itself or by its hash."""
     body = contract.decode_change(await json_body(request))
-    command = UpdateKey(token=token_named(body.named.key), fields=contract.to_fields(body), if_match=_if_match(request))
-    return await _submit(request, submitter, "key.update", command)
+    command = UpdateKey(token=token_named(body.named.key), fields=contract.to_fields(body))
+    return await _submit(request, submitter, "key.update", expecting(request, command))
 
 
 @post(
     "/key/delete",
     opt={"operation": "key.delete"},
     status_code=202,
-    operation_class=submission(KeysToDelete, KeysDeleted, ("key_not_found",)),
+    operation_class=change(KeysToDelete, KeysDeleted, ("key_not_found",)),
     summary="Remove keys",
     tags=_TAGS,
 )
@@ -100,7 +100,8 @@ async def delete_keys(request: _Request, submitter: _Submitter, reads: NamedDepe
     tokens = [token_named(key) for key in body.keys or ()]
     if body.key_aliases:
         tokens += await _tokens_of(reads, list(body.key_aliases))
-    return await _submit(request, submitter, "key.delete", contract.to_delete(tokens))
+    command = contract.to_delete(tokens)
+    return await _submit(request, submitter, "key.delete", expecting(request, command, len(command.tokens)))
 
 
 @post(
@@ -114,9 +115,8 @@ async def delete_keys(request: _Request, submitter: _Submitter, reads: NamedDepe
 async def block_key(request: _Request, submitter: _Submitter) -> Response[Any]:
     """Whoever uses it is refused within two seconds, and so is what it has queued."""
     body = contract.decode_named(await json_body(request))
-    return await _submit(
-        request, submitter, "key.block", BlockKey(token=token_named(body.key), if_match=_if_match(request))
-    )
+    command = BlockKey(token=token_named(body.key))
+    return await _submit(request, submitter, "key.block", expecting(request, command))
 
 
 @post(
@@ -129,9 +129,8 @@ async def block_key(request: _Request, submitter: _Submitter) -> Response[Any]:
 )
 async def unblock_key(request: _Request, submitter: _Submitter) -> Response[Any]:
     body = contract.decode_named(await json_body(request))
-    return await _submit(
-        request, submitter, "key.unblock", UnblockKey(token=token_named(body.key), if_match=_if_match(request))
-    )
+    command = UnblockKey(token=token_named(body.key))
+    return await _submit(request, submitter, "key.unblock", expecting(request, command))
 
 
 @post(
@@ -175,8 +174,7 @@ async def _regenerate(
     request: _Request, submitter: Submitter, body: Open[KeyRegeneration], named: str
 ) -> Response[Any]:
     key = body.named.new_key or draw_key()
-    command = contract.to_regenerate(body, token_named(named), key)
-    command = msgspec.structs.replace(command, if_match=_if_match(request))
+    command = expecting(request, contract.to_regenerate(body, token_named(named), key))
     recognised_by = (command.token, body, command.if_match)
     asked = Asked(operation="key.regenerate", command=command, body=recognised_by, names_object=True)
     return shown_once(await submitter.submit(request, asked), key=key)
@@ -196,10 +194,6 @@ async def _submit(request: _Request, submitter: Submitter, operation: str, comma
 
 def _owned_by(body: Open[NewKey], user_id: str | None) -> Open[NewKey]:
     return Open(msgspec.structs.replace(body.named, user_id=user_id), body.others)
-
-
-def _if_match(request: _Request) -> str | None:
-    return if_match(request.headers.get("if-match"))
 
 
 router = Router(

@@ -7,7 +7,7 @@ from litestar import Request, Response, Router, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from api.headers import if_match
+from api.headers import expecting
 from api.lookups import Judge
 from api.openapi import change, submission
 from api.routes.bodies import json_body
@@ -110,7 +110,7 @@ async def patch_model(
 )
 async def delete_model(request: _Request, submitter: _Submitter) -> Response[Any]:
     model_id = decode_id(await json_body(request))
-    command = DeleteModel(model_id=model_id, if_match=if_match(request.headers.get("if-match")))
+    command = expecting(request, DeleteModel(model_id=model_id))
     return await _submit(request, submitter, "model.delete", command)
 
 
@@ -124,7 +124,7 @@ async def delete_model(request: _Request, submitter: _Submitter) -> Response[Any
 )
 async def block_model(request: _Request, submitter: _Submitter) -> Response[Any]:
     model_id = decode_id_to_block(await json_body(request))
-    command = BlockModel(model_id=model_id, if_match=if_match(request.headers.get("if-match")))
+    command = expecting(request, BlockModel(model_id=model_id))
     return await _submit(request, submitter, "model.block", command)
 
 
@@ -138,7 +138,7 @@ async def block_model(request: _Request, submitter: _Submitter) -> Response[Any]
 )
 async def unblock_model(request: _Request, submitter: _Submitter) -> Response[Any]:
     model_id = decode_id_to_block(await json_body(request))
-    command = UnblockModel(model_id=model_id, if_match=if_match(request.headers.get("if-match")))
+    command = expecting(request, UnblockModel(model_id=model_id))
     return await _submit(request, submitter, "model.unblock", command)
 
 
@@ -152,19 +152,15 @@ async def unblock_model(request: _Request, submitter: _Submitter) -> Response[An
 )
 async def rollback_model(request: _Request, model_id: FromPath[str], submitter: _Submitter) -> Response[Any]:
     """Restores an earlier version as a new one; `GET /model/{model_id}/history` lists them."""
-    command = RollbackModel(
-        model_id=fit_id(model_id),
-        to_version=decode_rollback(await json_body(request)),
-        if_match=if_match(request.headers.get("if-match")),
-    )
-    return await _submit(request, submitter, "model.rollback", command)
+    command = RollbackModel(model_id=fit_id(model_id), to_version=decode_rollback(await json_body(request)))
+    return await _submit(request, submitter, "model.rollback", expecting(request, command))
 
 
 async def _submit_update(
     request: _Request, submitter: Submitter, judge: Judge, body: ModelChange, model_id: str
 ) -> Response[Any]:
     unjudged = await judge.check_model(request.user, body.litellm_params or {})
-    command = to_update(body, model_id, if_match(request.headers.get("if-match")))
+    command = expecting(request, to_update(body, model_id))
     sealed = seal_document(submitter.keyring, Binding("model", model_id), command.set_params)
     command = msgspec.structs.replace(command, set_params=sealed, admin_only=(*command.admin_only, *unjudged))
     asked = Asked(operation="model.update", command=command, body=(model_id, body, command.if_match), names_object=True)

@@ -6,7 +6,7 @@ import msgspec
 from litestar import Request, Response, Router, post
 from litestar.di import NamedDependency
 
-from api.headers import if_match
+from api.headers import expecting
 from api.openapi import change, submission
 from api.reads import Reads
 from api.routes.bodies import json_body
@@ -68,23 +68,21 @@ async def new_team(request: _Request, submitter: _Submitter, reads: _Reads) -> R
 async def update_team(request: _Request, submitter: _Submitter) -> Response[Any]:
     """Changes what is named, and nothing else; an empty list of models means all."""
     body, settings = contract.decode_change(await json_body(request))
-    command = contract.to_update(body, settings, if_match(request.headers.get("if-match")))
-    return await _submit(request, submitter, "team.update", command)
+    return await _submit(request, submitter, "team.update", expecting(request, contract.to_update(body, settings)))
 
 
 @post(
     "/team/delete",
     opt={"operation": "team.delete"},
     status_code=202,
-    operation_class=submission(TeamIds, TeamDeletion, _OF_ONE),
+    operation_class=change(TeamIds, TeamDeletion, _OF_ONE),
     summary="Remove teams with their models and keys",
     tags=["teams"],
 )
 async def delete_teams(request: _Request, submitter: _Submitter) -> Response[Any]:
     """All of them, or, if one is missing, none. The answer says what went with them."""
-    return await _submit(
-        request, submitter, "team.delete", contract.to_delete(contract.decode_ids(await json_body(request)))
-    )
+    command = contract.to_delete(contract.decode_ids(await json_body(request)))
+    return await _submit(request, submitter, "team.delete", expecting(request, command, len(command.team_ids)))
 
 
 @post(
@@ -97,8 +95,7 @@ async def delete_teams(request: _Request, submitter: _Submitter) -> Response[Any
 )
 async def block_team(request: _Request, submitter: _Submitter) -> Response[Any]:
     team_id = contract.decode_one(await json_body(request)).team_id
-    command = BlockTeam(team_id=team_id, if_match=if_match(request.headers.get("if-match")))
-    return await _submit(request, submitter, "team.block", command)
+    return await _submit(request, submitter, "team.block", expecting(request, BlockTeam(team_id=team_id)))
 
 
 @post(
@@ -111,89 +108,88 @@ async def block_team(request: _Request, submitter: _Submitter) -> Response[Any]:
 )
 async def unblock_team(request: _Request, submitter: _Submitter) -> Response[Any]:
     team_id = contract.decode_one(await json_body(request)).team_id
-    command = UnblockTeam(team_id=team_id, if_match=if_match(request.headers.get("if-match")))
-    return await _submit(request, submitter, "team.unblock", command)
+    return await _submit(request, submitter, "team.unblock", expecting(request, UnblockTeam(team_id=team_id)))
 
 
 @post(
     "/team/member_add",
     opt={"operation": "team.member_add"},
     status_code=202,
-    operation_class=submission(MembersToAdd, TeamMembersAdded, (*_OF_ONE, "already_member")),
+    operation_class=change(MembersToAdd, TeamMembersAdded, (*_OF_ONE, "already_member")),
     summary="Add members to a team",
     tags=["teams"],
 )
 async def add_members(request: _Request, submitter: _Submitter, reads: _Reads) -> Response[Any]:
     """One, or several. An e-mail address stands for the user that has it, if there is one."""
     body = contract.decode_members(await json_body(request))
-    return await _submit_members(request, submitter, reads, contract.to_add_members(body), body)
+    return await _submit_members(request, submitter, reads, expecting(request, contract.to_add_members(body)), body)
 
 
 @post(
     "/team/bulk_member_add",
     opt={"operation": "team.member_add"},
     status_code=202,
-    operation_class=submission(MembersInBulk, TeamMembersAdded, (*_OF_ONE, "already_member")),
+    operation_class=change(MembersInBulk, TeamMembersAdded, (*_OF_ONE, "already_member")),
     summary="Add many members to a team",
     tags=["teams"],
 )
 async def add_members_in_bulk(request: _Request, submitter: _Submitter, reads: _Reads) -> Response[Any]:
     body = contract.decode_members_in_bulk(await json_body(request))
-    return await _submit_members(request, submitter, reads, contract.to_add_members(body), body)
+    return await _submit_members(request, submitter, reads, expecting(request, contract.to_add_members(body)), body)
 
 
 @post(
     "/team/member_update",
     opt={"operation": "team.member_update"},
     status_code=202,
-    operation_class=submission(MemberChange, MemberUpdated, _OF_MEMBERS),
+    operation_class=change(MemberChange, MemberUpdated, _OF_MEMBERS),
     summary="Change a member's role or limits",
     tags=["teams"],
 )
 async def update_member(request: _Request, submitter: _Submitter) -> Response[Any]:
     command = contract.to_update_member(contract.decode_member_change(await json_body(request)))
-    return await _submit(request, submitter, "team.member_update", command)
+    return await _submit(request, submitter, "team.member_update", expecting(request, command))
 
 
 @post(
     "/team/member_delete",
     opt={"operation": "team.member_delete"},
     status_code=202,
-    operation_class=submission(MemberToDelete, TeamMemberDeleted, _OF_MEMBERS),
+    operation_class=change(MemberToDelete, TeamMemberDeleted, _OF_MEMBERS),
     summary="Take a member out of a team",
     tags=["teams"],
 )
 async def delete_member(request: _Request, submitter: _Submitter) -> Response[Any]:
     command = contract.to_delete_member(contract.decode_member_to_delete(await json_body(request)))
-    return await _submit(request, submitter, "team.member_delete", command)
+    return await _submit(request, submitter, "team.member_delete", expecting(request, command))
 
 
 @post(
     "/team/model/add",
     opt={"operation": "team.model_add"},
     status_code=202,
-    operation_class=submission(TeamModels, TeamRow, _OF_ONE),
+    operation_class=change(TeamModels, TeamRow, _OF_ONE),
     summary="Let a team call more models",
     tags=["teams"],
 )
 async def add_models(request: _Request, submitter: _Submitter) -> Response[Any]:
     """Takes nothing away: a team that may call all may still call all."""
     command = contract.to_add_models(contract.decode_models(await json_body(request)))
-    return await _submit(request, submitter, "team.model_add", command)
+    return await _submit(request, submitter, "team.model_add", expecting(request, command))
 
 
 @post(
     "/team/model/delete",
     opt={"operation": "team.model_delete"},
     status_code=202,
-    operation_class=submission(TeamModels, TeamRow, _OF_ONE),
+    operation_class=change(TeamModels, TeamRow, _OF_ONE),
     summary="Let a team call fewer models",
     tags=["teams"],
 )
 async def delete_models(request: _Request, submitter: _Submitter) -> Response[Any]:
     """Without the last one the team may call none, and not all."""
     command = contract.to_delete_models(contract.decode_models(await json_body(request)))
-    return await _submit(request, submitter, "team.model_delete", command)
+    return await _submit(request, submitter, "team.model_delete", expecting(request, command))
 
 
 @post(
@@ -207,15 +203,14 @@ async def delete_models(request: _Request, submitter: _Submitter) -> Response[An
 async def update_permissions(request: _Request, submitter: _Submitter) -> Response[Any]:
     """Kept for gateways; members get no rights here by it."""
     body = contract.decode_permissions(await json_body(request))
-    command = contract.to_update_permissions(body, if_match(request.headers.get("if-match")))
-    return await _submit(request, submitter, "team.update", command)
+    return await _submit(request, submitter, "team.update", expecting(request, contract.to_update_permissions(body)))
 
 
 async def _submit_members(
     request: _Request, submitter: Submitter, reads: Reads, command: AddMembers, body: MembersToAdd
 ) -> Response[Any]:
     command = msgspec.structs.replace(command, members=await _with_user_ids(reads, command.members))
-    asked = Asked(operation="team.member_add", command=command, body=body, names_object=True)
+    asked = Asked(operation="team.member_add", command=command, body=(body, command.if_match), names_object=True)
     return await submitter.submit(request, asked)
 
 

@@ -2,12 +2,11 @@
 
 from typing import Annotated, Any, Literal
 
-import msgspec
 from litestar import Request, Response, Router, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter
 
-from api.headers import if_match
+from api.headers import expecting
 from api.keys import as_shown_to
 from api.openapi import Answer, change, described, submission
 from api.reads import Reads
@@ -79,8 +78,7 @@ async def update_user(request: _Request, submitter: _Submitter, reads: _Reads) -
     authorise(request.user, "user.update")
     body = contract.decode_change(await json_body(request))
     user_id = body.named.user_id or await _user_with(reads, str(body.named.user_email))
-    command = contract.to_update(body, user_id)
-    command = msgspec.structs.replace(command, if_match=if_match(request.headers.get("if-match")))
+    command = expecting(request, contract.to_update(body, user_id))
     asked = Asked(operation="user.update", command=command, body=command, names_object=True)
     return await submitter.submit(request, asked)
 
@@ -89,13 +87,14 @@ async def update_user(request: _Request, submitter: _Submitter, reads: _Reads) -
     "/user/delete",
     opt={"operation": "user.delete"},
     status_code=202,
-    operation_class=submission(UsersToDelete, int, ("user_not_found",)),
+    operation_class=change(UsersToDelete, int, ("user_not_found",)),
     summary="Remove users",
     tags=_TAGS,
 )
 async def delete_users(request: _Request, submitter: _Submitter) -> Response[Any]:
     """With their keys and memberships, which the task names; a client that waits is told how many users it were."""
     command = contract.to_delete(contract.decode_deletion(await json_body(request)))
+    command = expecting(request, command, len(command.user_ids))
     asked = Asked(operation="user.delete", command=command, body=command, names_object=True)
     response = await submitter.submit(request, asked)
     if response.status_code == 200:

@@ -8,7 +8,7 @@ from litestar import Request, Response, Router, delete, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from api.headers import if_match
+from api.headers import expecting
 from api.lookups import Judge
 from api.openapi import change, submission
 from api.routes.bodies import json_body
@@ -99,8 +99,8 @@ async def patch_webhook(
         url=url,
         event_types=None if isinstance(body.event_types, msgspec.UnsetType) else body.event_types,
         description=None if isinstance(body.description, msgspec.UnsetType) else body.description,
-        if_match=_if_match(request),
     )
+    command = expecting(request, command)
     asked = Asked(
         operation="webhook.update", command=command, body=(webhook_id, body, command.if_match), names_object=True
     )
@@ -117,7 +117,7 @@ async def patch_webhook(
 )
 async def delete_webhook(request: _Request, webhook_id: FromPath[str], submitter: _Submitter) -> Response[Any]:
     """What still waits for it ends as failed."""
-    command = DeleteWebhook(webhook_id=webhook_id, if_match=_if_match(request))
+    command = expecting(request, DeleteWebhook(webhook_id=webhook_id))
     return await _submit(request, submitter, "webhook.delete", command)
 
 
@@ -134,7 +134,7 @@ async def rotate_webhook(request: _Request, webhook_id: FromPath[str], submitter
     decode_no_body(await json_body(request))
     secret = new_secret()
     sealed = _sealed(submitter.keyring, webhook_id, secret, "secret")
-    command = RotateSecret(webhook_id=webhook_id, secret=sealed, if_match=_if_match(request))
+    command = expecting(request, RotateSecret(webhook_id=webhook_id, secret=sealed))
     asked = Asked(
         operation="webhook.rotate_secret", command=command, body=(webhook_id, command.if_match), names_object=True
     )
@@ -152,7 +152,7 @@ async def rotate_webhook(request: _Request, webhook_id: FromPath[str], submitter
 async def enable_webhook(request: _Request, webhook_id: FromPath[str], submitter: _Submitter) -> Response[Any]:
     """What it missed meanwhile comes with `POST /webhooks/{webhook_id}/replay`."""
     decode_no_body(await json_body(request))
-    command = EnableWebhook(webhook_id=webhook_id, if_match=_if_match(request))
+    command = expecting(request, EnableWebhook(webhook_id=webhook_id))
     return await _submit(request, submitter, "webhook.enable", command)
 
 
@@ -167,7 +167,7 @@ async def enable_webhook(request: _Request, webhook_id: FromPath[str], submitter
 async def disable_webhook(request: _Request, webhook_id: FromPath[str], submitter: _Submitter) -> Response[Any]:
     """Nothing is sent, not even what waits already; all of it is kept as failed, for a replay."""
     decode_no_body(await json_body(request))
-    command = DisableWebhook(webhook_id=webhook_id, if_match=_if_match(request))
+    command = expecting(request, DisableWebhook(webhook_id=webhook_id))
     return await _submit(request, submitter, "webhook.disable", command)
 
 
@@ -182,7 +182,7 @@ async def disable_webhook(request: _Request, webhook_id: FromPath[str], submitte
 async def test_webhook(request: _Request, webhook_id: FromPath[str], submitter: _Submitter) -> Response[Any]:
     """`webhook.test` comes to this endpoint alone, also while it is disabled."""
     decode_no_body(await json_body(request))
-    command = SendTest(webhook_id=webhook_id, if_match=_if_match(request))
+    command = expecting(request, SendTest(webhook_id=webhook_id))
     return await _submit(request, submitter, "webhook.test", command)
 
 
@@ -198,19 +198,13 @@ async def replay_webhook(request: _Request, webhook_id: FromPath[str], submitter
     """One delivery, or all that failed since a time: the same `webhook-id`, a fresh timestamp and schedule."""
     body = decode_replay(await json_body(request))
     since: datetime | None = body.since
-    command = ReplayWebhook(
-        webhook_id=webhook_id, delivery_id=body.delivery_id, since=since, if_match=_if_match(request)
-    )
+    command = expecting(request, ReplayWebhook(webhook_id=webhook_id, delivery_id=body.delivery_id, since=since))
     return await _submit(request, submitter, "webhook.replay", command)
 
 
 async def _submit(request: _Request, submitter: Submitter, operation: str, command: Command) -> Response[Any]:
     """For commands that hold nothing to be sealed."""
     return await submitter.submit(request, Asked(operation=operation, command=command, body=command, names_object=True))
-
-
-def _if_match(request: _Request) -> str | None:
-    return if_match(request.headers.get("if-match"))
 
 
 def _sealed(keyring: Keyring, webhook_id: str, text: str, path: str) -> str:

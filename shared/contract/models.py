@@ -172,7 +172,7 @@ def changed_id(request: ModelChange) -> str:
     return fit_id(str(model_id), "id")
 
 
-def to_update(request: ModelChange, model_id: str, if_match: str | None) -> UpdateModel:
+def to_update(request: ModelChange, model_id: str) -> UpdateModel:
     params, info = request.litellm_params or {}, _own(request.model_info or {})
     return UpdateModel(
         model_id=model_id,
@@ -185,7 +185,6 @@ def to_update(request: ModelChange, model_id: str, if_match: str | None) -> Upda
         credential_name=params.get(CREDENTIAL_PARAM),
         blocked=request.blocked,
         admin_only=for_admins(params),
-        if_match=if_match,
     )
 
 

@@ -300,7 +300,7 @@ def to_create(request: NewTeam, settings: Document, new_id: str) -> CreateTeam:
     )
 
 
-def to_update(request: TeamChange, settings: Document, if_match: str | None) -> UpdateTeam:
+def to_update(request: TeamChange, settings: Document) -> UpdateTeam:
     return UpdateTeam(
         team_id=request.team_id,
         team_alias=request.team_alias,
@@ -309,7 +309,6 @@ def to_update(request: TeamChange, settings: Document, if_match: str | None) -> 
         blocked=request.blocked,
         metadata=request.metadata,
         settings=settings,
-        if_match=if_match,
     )
 
 
@@ -347,9 +346,9 @@ def to_delete_models(request: TeamModels) -> DeleteTeamModels:
     return DeleteTeamModels(team_id=request.team_id, models=tuple(request.models))
 
 
-def to_update_permissions(request: PermissionChange, if_match: str | None) -> UpdateTeam:
+def to_update_permissions(request: PermissionChange) -> UpdateTeam:
     settings = {"team_member_permissions": request.team_member_permissions}
-    return UpdateTeam(team_id=request.team_id, settings=settings, if_match=if_match)
+    return UpdateTeam(team_id=request.team_id, settings=settings)
 
 
 # --- what is shown ---

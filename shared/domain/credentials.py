@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from shared.domain.decision import Change, Context, Decision, Document, Event, ObjectRef, State
+from shared.domain.preconditions import check_expected, require_expected
 from shared.domain.problems import CredentialExists, CredentialInUse, CredentialNotFound
 from shared.domain.tasks import Lines
 
@@ -44,11 +45,13 @@ class UpdateCredential(msgspec.Struct, frozen=True, kw_only=True, tag="credentia
     set_values: Document = {}
     remove_values: tuple[str, ...] = ()
     set_info: Document = {}
+    if_match: str | None = None
 
 
 class DeleteCredential(msgspec.Struct, frozen=True, kw_only=True, tag="credential.delete", tag_field="operation"):
     schema: int = 1
     credential_name: str
+    if_match: str | None = None
 
 
 ChangeOfOne = UpdateCredential | DeleteCredential
@@ -76,9 +79,11 @@ def check_create(command: CreateCredential, lines: Lines, _context: Context) -> 
 
 
 def check_change(command: ChangeOfOne, lines: Lines, _context: Context) -> None:
-    """Raises CredentialNotFound."""
-    if not lines[ref(command.credential_name)].will_exist():
+    """Raises CredentialNotFound, PreconditionFailed."""
+    line = lines[ref(command.credential_name)]
+    if not line.will_exist():
         raise CredentialNotFound(command.credential_name)
+    check_expected(command, line)
 
 
 def create(state: State, command: CreateCredential, context: Context) -> Decision:
@@ -100,7 +105,7 @@ def create(state: State, command: CreateCredential, context: Context) -> Decisio
 
 
 def update(state: State, command: UpdateCredential, context: Context) -> Decision:
-    """Raises CredentialNotFound."""
+    """Raises CredentialNotFound, PreconditionFailed."""
     before = _existing(state, command)
     values = {
         name: value
@@ -120,7 +125,7 @@ def update(state: State, command: UpdateCredential, context: Context) -> Decisio
 
 
 def delete(state: State, command: DeleteCredential, context: Context) -> Decision:
-    """Raises CredentialNotFound, CredentialInUse."""
+    """Raises CredentialNotFound, PreconditionFailed, CredentialInUse."""
     before = _existing(state, command)
     users: frozenset[str] = state[users_ref(command.credential_name)]
     if users:
@@ -132,7 +137,15 @@ def _existing(state: State, command: ChangeOfOne) -> Credential:
     credential: Credential | None = state[ref(command.credential_name)]
     if credential is None:
         raise CredentialNotFound(command.credential_name)
+    require_expected(command, credential)
     return credential
+
+
+def _version(credential: Credential | None) -> Document:
+    """For the entity tag of the answer."""
+    if credential is None:
+        return {}
+    return {"version": credential.version, "updated_at": msgspec.to_builtins(credential.updated_at)}
 
 
 def _decided(action: str, before: Credential | None, after: Credential | None, context: Context) -> Decision:
@@ -156,5 +169,5 @@ def _decided(action: str, before: Credential | None, after: Credential | None, c
             ),
         ),
         events=(Event(type=f"credential.{action}", object_type=OBJECT_TYPE, object_id=name, data=data),),
-        result={"credential_name": name, "message": f"Credential {action} successfully"},
+        result={"credential_name": name, "message": f"Credential {action} successfully", **_version(after)},
     )

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from shared.domain.decision import Change, Context, Decision, Document, Event, ObjectRef, State, together, version_tag
+from shared.domain.decision import Change, Context, Decision, Document, Event, ObjectRef, State, together
 from shared.domain.keys import (
     OBJECT_TYPE,
     BlockKey,
@@ -23,7 +23,8 @@ from shared.domain.keys import (
     ref,
     team_ref,
 )
-from shared.domain.problems import KeyAliasTaken, KeyExists, KeyNotFound, PreconditionFailed, UnknownTeam
+from shared.domain.preconditions import check_expected, require_expected
+from shared.domain.problems import KeyAliasTaken, KeyExists, KeyNotFound, UnknownTeam
 from shared.domain.reach import (
     check_disowning,
     check_owner,
@@ -60,9 +61,7 @@ def check_change(command: ChangeOfOne, lines: Lines, context: Context) -> None:
     line = lines[ref(command.token)]
     if not line.will_exist():
         raise KeyNotFound
-    # What waits will give the key a tag that nobody knows yet: then it is for the decision to compare.
-    if not line.waiting and command.if_match not in (None, "*", line.etag):
-        raise PreconditionFailed
+    check_expected(command, line)
     check_team(context.principal, line.will_belong().team_id)
     if isinstance(command, RegenerateKey):
         check_regeneration(context.principal, line.will_belong().user_id)
@@ -71,9 +70,11 @@ def check_change(command: ChangeOfOne, lines: Lines, context: Context) -> None:
 
 
 def check_delete(command: DeleteKeys, lines: Lines, _context: Context) -> None:
-    """Raises KeyNotFound."""
-    if not all(lines[ref(token)].will_exist() for token in command.tokens):
-        raise KeyNotFound
+    """Raises KeyNotFound, PreconditionFailed."""
+    for token in command.tokens:
+        if not lines[ref(token)].will_exist():
+            raise KeyNotFound
+        check_expected(command, lines[ref(token)])
 
 
 def _check_team(team_id: str | UnsetType | None, lines: Lines) -> None:
@@ -152,8 +153,11 @@ def unblock(state: State, command: UnblockKey, context: Context) -> Decision:
 
 
 def delete(state: State, command: DeleteKeys, context: Context) -> Decision:
-    """Raises KeyNotFound."""
-    gone = [removed(_named(state, token, context), state, context) for token in dict.fromkeys(command.tokens)]
+    """Raises KeyNotFound, PreconditionFailed."""
+    named = [_named(state, token, context) for token in dict.fromkeys(command.tokens)]
+    for key in named:
+        require_expected(command, key)
+    gone = [removed(key, state, context) for key in named]
     return together(gone, {"deleted_keys": list(dict.fromkeys(command.tokens))})
 
 
@@ -175,8 +179,7 @@ def with_models(before: Key, models: tuple[str, ...], state: State, context: Con
 
 def _existing(state: State, command: ChangeOfOne, context: Context) -> Key:
     key = _named(state, command.token, context)
-    if command.if_match not in (None, "*", version_tag(document(key))):
-        raise PreconditionFailed
+    require_expected(command, key)
     return key
 
 

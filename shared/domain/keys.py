@@ -118,6 +118,7 @@ class DeleteKeys(msgspec.Struct, frozen=True, kw_only=True, tag="key.delete", ta
 
     schema: int = 1
     tokens: tuple[str, ...]
+    if_match: str | None = None
 
 
 ChangeOfOne = UpdateKey | RegenerateKey | BlockKey | UnblockKey

@@ -20,6 +20,7 @@ from shared.domain.decision import (
 )
 from shared.domain.destinations import holds_secret, new_destination
 from shared.domain.model_lists import group_ref
+from shared.domain.preconditions import check_expected, require_expected
 from shared.domain.problems import (
     AdminOnly,
     FieldError,
@@ -28,7 +29,6 @@ from shared.domain.problems import (
     ModelInConfig,
     ModelNotFound,
     ModelStorageOff,
-    PreconditionFailed,
     SecretNeeded,
     UnknownCredential,
     UnknownTeam,
@@ -191,9 +191,7 @@ def check_change(command: ChangeOfOne, lines: Lines, context: Context) -> None:
     line = lines[ref(command.model_id)]
     if not line.will_exist():
         raise ModelNotFound(command.model_id)
-    # What waits will give the model a tag that nobody knows yet: then it is for the decision to compare.
-    if not line.waiting and command.if_match not in (None, "*", line.etag):
-        raise PreconditionFailed
+    check_expected(command, line)
     if isinstance(command, UpdateModel):
         _check_team(command.team_id, lines)
         _refuse_what_is_for_admins(command, context)
@@ -306,8 +304,7 @@ def _existing(state: State, command: ChangeOfOne, context: Context) -> Model:
     model: Model | None = state[ref(command.model_id)]
     if model is None:
         raise ModelNotFound(command.model_id)
-    if command.if_match is not None and command.if_match not in ("*", etag(model)):
-        raise PreconditionFailed
+    require_expected(command, model)
     return model
 
 

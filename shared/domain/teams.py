@@ -13,7 +13,8 @@ from shared.domain import members as of_members
 from shared.domain.decision import Change, Context, Decision, Document, Event, ObjectRef, State, together, version_tag
 from shared.domain.keys import Key
 from shared.domain.members import Member, MemberRole
-from shared.domain.problems import AdminOnly, PreconditionFailed, TeamExists, TeamNotFound
+from shared.domain.preconditions import check_expected, require_expected
+from shared.domain.problems import AdminOnly, TeamExists, TeamNotFound
 from shared.domain.reach import check_trust
 from shared.domain.tasks import Lines
 from shared.domain.team_models import TEAM_TYPE as OBJECT_TYPE
@@ -90,6 +91,7 @@ class DeleteTeams(msgspec.Struct, frozen=True, kw_only=True, tag="team.delete", 
 
     schema: int = 1
     team_ids: tuple[str, ...]
+    if_match: str | None = None
 
 
 class BlockTeam(msgspec.Struct, frozen=True, kw_only=True, tag="team.block", tag_field="operation"):
@@ -110,6 +112,7 @@ class AddMembers(msgspec.Struct, frozen=True, kw_only=True, tag="team.member_add
     schema: int = 1
     team_id: str
     members: tuple[Member, ...]
+    if_match: str | None = None
 
 
 class UpdateMember(
@@ -123,6 +126,7 @@ class UpdateMember(
     user_email: str | None = None
     role: MemberRole | None = None
     limits: Document = {}
+    if_match: str | None = None
 
 
 class DeleteMember(msgspec.Struct, frozen=True, kw_only=True, tag="team.member_delete", tag_field="operation"):
@@ -130,6 +134,7 @@ class DeleteMember(msgspec.Struct, frozen=True, kw_only=True, tag="team.member_d
     team_id: str
     user_id: str | None = None
     user_email: str | None = None
+    if_match: str | None = None
 
 
 class AddTeamModels(msgspec.Struct, frozen=True, kw_only=True, tag="team.model_add", tag_field="operation"):
@@ -138,6 +143,7 @@ class AddTeamModels(msgspec.Struct, frozen=True, kw_only=True, tag="team.model_a
     schema: int = 1
     team_id: str
     models: tuple[str, ...]
+    if_match: str | None = None
 
 
 class DeleteTeamModels(msgspec.Struct, frozen=True, kw_only=True, tag="team.model_delete", tag_field="operation"):
@@ -146,6 +152,7 @@ class DeleteTeamModels(msgspec.Struct, frozen=True, kw_only=True, tag="team.mode
     schema: int = 1
     team_id: str
     models: tuple[str, ...]
+    if_match: str | None = None
 
 
 ChangeOfOne = (
@@ -198,16 +205,15 @@ def check_change(command: ChangeOfOne, lines: Lines, _context: Context) -> None:
     line = lines[ref(command.team_id)]
     if not line.will_exist():
         raise TeamNotFound(command.team_id)
-    # What waits will give the team a tag that nobody knows yet: then it is for the decision to compare.
-    if not line.waiting and getattr(command, "if_match", None) not in (None, "*", line.etag):
-        raise PreconditionFailed
+    check_expected(command, line)
 
 
 def check_delete(command: DeleteTeams, lines: Lines, _context: Context) -> None:
-    """Raises TeamNotFound."""
+    """Raises TeamNotFound, PreconditionFailed."""
     for team_id in command.team_ids:
         if not lines[ref(team_id)].will_exist():
             raise TeamNotFound(team_id)
+        check_expected(command, lines[ref(team_id)])
 
 
 # --- what they mean ---
@@ -299,7 +305,7 @@ def remove_member(state: State, command: DeleteMember, context: Context) -> Deci
 
 
 def delete_member(state: State, command: DeleteMember, context: Context) -> Decision:
-    """The membership alone. Raises TeamNotFound, MemberNotFound."""
+    """The membership alone. Raises TeamNotFound, PreconditionFailed, MemberNotFound."""
     before = _existing(state, command)
     leaving = of_members.found(before.members, command.user_id, command.user_email)
     everybody = of_members.replaced(before.members, leaving, None)
@@ -307,7 +313,7 @@ def delete_member(state: State, command: DeleteMember, context: Context) -> Deci
 
 
 def add_models(state: State, command: AddTeamModels, context: Context) -> Decision:
-    """Raises TeamNotFound."""
+    """Raises TeamNotFound, PreconditionFailed."""
     before = _existing(state, command)
     added = team_models.without(command.models, _own_names(state, command.team_id))
     listed = team_models.with_added(before.models, added) if added else before.models
@@ -315,7 +321,7 @@ def add_models(state: State, command: AddTeamModels, context: Context) -> Decisi
 
 
 def delete_models(state: State, command: DeleteTeamModels, context: Context) -> Decision:
-    """Raises TeamNotFound."""
+    """Raises TeamNotFound, PreconditionFailed."""
     before = _existing(state, command)
     return _changed(
         "updated", before, {"models": team_models.with_removed(before.models, command.models)}, state, context
@@ -323,8 +329,10 @@ def delete_models(state: State, command: DeleteTeamModels, context: Context) -> 
 
 
 def delete(state: State, command: DeleteTeams, context: Context) -> Decision:
-    """Raises TeamNotFound."""
+    """Raises TeamNotFound, PreconditionFailed."""
     teams = [_stored(state, team_id) for team_id in dict.fromkeys(command.team_ids)]
+    for team in teams:
+        require_expected(command, team)
     left: dict[ObjectRef, Any] = {}
     gone: list[Decision] = []
     for decision in _deletions(teams, ChainMap(left, dict(state)), context):
@@ -371,8 +379,7 @@ def _removed(team: Team, context: Context) -> Decision:
 
 def _existing(state: State, command: ChangeOfOne) -> Team:
     team = _stored(state, command.team_id)
-    if getattr(command, "if_match", None) not in (None, "*", etag(team)):
-        raise PreconditionFailed
+    require_expected(command, team)
     return team
 
 

@@ -8,11 +8,12 @@ import msgspec
 from msgspec import UNSET
 
 from shared.domain import key_changes, keys, teams
-from shared.domain.decision import Change, Context, Decision, Document, Event, ObjectRef, State, together, version_tag
+from shared.domain.decision import Change, Context, Decision, Document, Event, ObjectRef, State, together
 from shared.domain.keys import Key
 from shared.domain.members import Member
 from shared.domain.members import user_ids as member_ids
-from shared.domain.problems import PreconditionFailed, UnknownTeam, UserEmailTaken, UserExists, UserNotFound
+from shared.domain.preconditions import check_expected, require_expected
+from shared.domain.problems import UnknownTeam, UserEmailTaken, UserExists, UserNotFound
 from shared.domain.tasks import Lines
 from shared.domain.teams import AddMembers, DeleteMember, Team
 from shared.domain.users import (
@@ -45,16 +46,15 @@ def check_update(command: UpdateUser, lines: Lines, _context: Context) -> None:
     line = lines[ref(command.user_id)]
     if not line.will_exist():
         raise UserNotFound(command.user_id)
-    # What waits will give the user a tag that nobody knows yet: then it is for the decision to compare.
-    if not line.waiting and command.if_match not in (None, "*", line.etag):
-        raise PreconditionFailed
+    check_expected(command, line)
 
 
 def check_delete(command: DeleteUsers, lines: Lines, _context: Context) -> None:
-    """Raises UserNotFound."""
+    """Raises UserNotFound, PreconditionFailed."""
     for user_id in command.user_ids:
         if not lines[ref(user_id)].will_exist():
             raise UserNotFound(user_id)
+        check_expected(command, lines[ref(user_id)])
 
 
 # --- what they mean ---
@@ -90,8 +90,7 @@ def create(state: State, command: CreateUser, context: Context) -> Decision:
 def update(state: State, command: UpdateUser, context: Context) -> Decision:
     """Raises UserNotFound, PreconditionFailed, UserEmailTaken."""
     before = _existing(state, command.user_id)
-    if command.if_match not in (None, "*", version_tag(document(before))):
-        raise PreconditionFailed
+    require_expected(command, before)
     given = {name: value for name, value in msgspec.structs.asdict(command).items() if name in _SET and value != UNSET}
     given["settings"] = _without_nulls({**before.settings, **command.settings})
     after = msgspec.structs.replace(before, **given)
@@ -117,8 +116,10 @@ _SET = ("user_email", "user_alias", "role", "models", "metadata")
 
 
 def delete(state: State, command: DeleteUsers, context: Context) -> Decision:
-    """Raises UserNotFound."""
+    """Raises UserNotFound, PreconditionFailed."""
     user_ids = tuple(dict.fromkeys(command.user_ids))
+    for user_id in user_ids:
+        require_expected(command, _existing(state, user_id))
     left: dict[ObjectRef, Any] = {}
     gone: list[Decision] = []
     for decision in _deletions(user_ids, ChainMap(left, dict(state)), context):

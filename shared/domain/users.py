@@ -71,6 +71,7 @@ class DeleteUsers(msgspec.Struct, frozen=True, kw_only=True, tag="user.delete", 
 
     schema: int = 1
     user_ids: tuple[str, ...]
+    if_match: str | None = None
 
 
 Command = CreateUser | UpdateUser | DeleteUsers

@@ -7,8 +7,8 @@ import msgspec
 
 from shared.domain import team_models
 from shared.domain.decision import Change, Context, Decision, Document, Event, ObjectRef, Replay, State
-from shared.domain.models import etag
-from shared.domain.problems import PreconditionFailed, UnknownTeam, WebhookNotFound
+from shared.domain.preconditions import check_expected, require_expected
+from shared.domain.problems import UnknownTeam, WebhookNotFound
 from shared.domain.rights import Ownership
 from shared.domain.tasks import Lines
 
@@ -143,9 +143,11 @@ def check_create(command: CreateWebhook, lines: Lines, _context: Context) -> Non
 
 
 def check_change(command: ChangeOfOne, lines: Lines, _context: Context) -> None:
-    """Raises WebhookNotFound."""
-    if not lines[ref(command.webhook_id)].will_exist():
+    """Raises WebhookNotFound, PreconditionFailed."""
+    line = lines[ref(command.webhook_id)]
+    if not line.will_exist():
         raise WebhookNotFound(command.webhook_id)
+    check_expected(command, line)
 
 
 # --- what they mean ---
@@ -259,8 +261,7 @@ def _existing(state: State, command: ChangeOfOne) -> Webhook:
     webhook: Webhook | None = state[ref(command.webhook_id)]
     if webhook is None:
         raise WebhookNotFound(command.webhook_id)
-    if command.if_match is not None and command.if_match not in ("*", etag(_whole(webhook))):
-        raise PreconditionFailed
+    require_expected(command, webhook)
     return webhook
 
 

@@ -96,7 +96,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 5
     require_if_match: Annotated[
         bool,
-        Meta(description="Refuse (428) changes to stored models that carry no `If-Match`."),
+        Meta(
+            description="Refuse (428) changes to objects that are there (models, credentials, webhooks, teams, users, "
+            "keys) if they carry no `If-Match`."
+        ),
     ] = False
     retention_days: Annotated[
         float,

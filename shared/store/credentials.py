@@ -31,7 +31,8 @@ def by_names_locked(names: list[str], *, to_change: bool) -> Selection:
 
 
 def known_names(names: list[str]) -> Selection:
-    return select(credential.c.credential_name).where(_is_one_of(names))
+    """Which of these are stored, and in which version."""
+    return select(credential.c.credential_name, credential.c.version, credential.c.updated_at).where(_is_one_of(names))
 
 
 def users(names: list[str]) -> Selection:

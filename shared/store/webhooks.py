@@ -32,8 +32,11 @@ def by_ids_locked(webhook_ids: list[str]) -> Selection:
 
 
 def known_ids(webhook_ids: list[str]) -> Selection:
-    """Which of these ids are stored, and whose they are."""
-    return select(webhook_endpoint.c.webhook_id, webhook_endpoint.c.team_id).where(_is_one_of(webhook_ids))
+    """Which of these ids are stored, whose they are, and in which version."""
+    columns = webhook_endpoint.c
+    return select(columns.webhook_id, columns.team_id, columns.version, columns.updated_at).where(
+        _is_one_of(webhook_ids)
+    )
 
 
 def listening(patterns: list[str], team_ids: list[str], only: list[str]) -> Selection:

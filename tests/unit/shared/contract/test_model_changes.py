@@ -135,7 +135,7 @@ def test_a_change_says_what_is_set_and_what_goes() -> None:
         model_info={"id": "ignored", "mode": "chat", "tier": None, "team_id": None},
         blocked=True,
     )
-    command = models.to_update(body, "m1", '"1-a"')
+    command = models.to_update(body, "m1")
     assert command == models.UpdateModel(
         model_id="m1",
         set_params={"rpm": 5},
@@ -143,7 +143,6 @@ def test_a_change_says_what_is_set_and_what_goes() -> None:
         set_info={"mode": "chat"},
         remove_info=("tier",),
         blocked=True,
-        if_match='"1-a"',
     )
 
 

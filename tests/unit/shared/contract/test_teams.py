@@ -91,7 +91,7 @@ def test_a_limit_of_null_is_told_from_none_given() -> None:
 def test_aliases_of_own_models_that_are_sent_back_are_not_stored() -> None:
     body = {"team_id": "a", "model_aliases": {"own": internal_name("a", "own"), "fast": "gpt", "old": None}}
     request, settings = contract.decode_change(encoded(body))
-    assert contract.to_update(request, settings, None).model_aliases == {"fast": "gpt", "old": None}
+    assert contract.to_update(request, settings).model_aliases == {"fast": "gpt", "old": None}
 
 
 def test_a_team_shows_its_models_and_what_they_are_called_inside() -> None:

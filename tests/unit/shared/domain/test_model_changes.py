@@ -71,7 +71,7 @@ def context(principal: Principal = MASTER, **installation: Any) -> Context:
 
 
 def patched(model: Model, patch: Json) -> Model:
-    command = to_update(decode_change(msgspec.json.encode(patch)), model.model_id, None)
+    command = to_update(decode_change(msgspec.json.encode(patch)), model.model_id)
     decision = models.update({models.ref(model.model_id): model}, command, context())
     return decision.objects.get(models.ref(model.model_id), model)
 
