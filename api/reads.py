@@ -8,12 +8,10 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.domain.problems import InvalidQuery, Unavailable
-from shared.store.engines import is_transient
+from shared.store.engines import is_transient, is_unstorable_text
 from shared.store.rows import AnyRow, Selection
 
 T = TypeVar("T")
-
-_CHARACTER_NOT_IN_REPERTOIRE = "22021"
 
 
 class Reads:
@@ -70,6 +68,6 @@ def translated(error: Exception) -> Exception:
     """What passes by itself is the client's to repeat, and a text with a NUL to mend; anything else is a bug."""
     if is_transient(error):
         return Unavailable()
-    if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == _CHARACTER_NOT_IN_REPERTOIRE:
+    if is_unstorable_text(error):
         return InvalidQuery("query", "holds a character that no stored text can hold")
     return error
