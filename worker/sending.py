@@ -15,7 +15,7 @@ from shared.outbox import slack
 from shared.outbox.webhook import UnusableSecretError, new_secret
 from shared.runtime.settings import Secret
 from shared.store import outbox
-from shared.store.destinations import Leased
+from shared.store.destinations import UNSORTED, Leased
 from worker.senders import slack as slack_sender
 from worker.senders import webhook as webhook_sender
 from worker.senders.connector import Connector
@@ -137,7 +137,8 @@ class Sending:
             return connection.execute(outbox.signing_secret_of(user_id)).scalar_one()
 
     def _tell_slack(self, due: Sequence[Leased]) -> Outcome:
-        url = self._slack_urls.get(due[0].destination_id.removeprefix(SLACK).replace("unsorted", ""))
+        destination_id = due[0].destination_id
+        url = self._slack_urls.get("" if destination_id == UNSORTED else destination_id.removeprefix(SLACK))
         if url is None:
             raise _Impossible("this Slack channel is not configured any more")
         return slack_sender.send(url.reveal(), slack.digest([(one.type, one.data) for one in due]))

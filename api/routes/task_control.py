@@ -1,6 +1,7 @@
 """``/tasks``: cancelling what has not ended, and trying again what failed."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -62,10 +63,12 @@ async def cancel_task(
     row = await row_of(reads, request.user, task_id)
     authorise(request.user, "task.cancel", ownership(row))
     wait_s = preference(request.headers.get("prefer"), CANCEL_WAIT_S).wait_s
-    with waiting.watch(row.task_id) as watch:
+    # Too many who wait are no reason to carry out what is to be called off: then nobody waits here.
+    with contextlib.nullcontext() if waiting.is_full else waiting.watch(row.task_id) as watch:
         requested = await reads.write(tasks.request_cancel(now()), task_ids=[row.task_id])
         if requested:
             bell.ring([row.task_id])
+        if requested and watch is not None:
             await watch.ended(CANCEL_WAIT_S if wait_s is None else wait_s, request.auth.still_holds)
     row = await row_of(reads, request.user, task_id)
     return Response(await view_of(reads, keyring, row), headers={"ETag": f'"{row.version}"'})

@@ -98,7 +98,7 @@ async def patch_webhook(
         webhook_id=webhook_id,
         url=url,
         event_types=None if isinstance(body.event_types, msgspec.UnsetType) else body.event_types,
-        description=None if isinstance(body.description, msgspec.UnsetType) else body.description,
+        description=None if isinstance(body.description, msgspec.UnsetType) else body.description or "",
     )
     command = expecting(request, command)
     asked = Asked(

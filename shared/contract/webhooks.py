@@ -30,11 +30,11 @@ class NewWebhook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class WebhookChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Body of ``PATCH /webhooks/{webhook_id}``: what is not named stays as it is."""
+    """Body of ``PATCH /webhooks/{webhook_id}``: what is not named stays as it is; ``null`` takes a description away."""
 
     url: _Url | msgspec.UnsetType = msgspec.UNSET
     event_types: _EventTypes | msgspec.UnsetType = msgspec.UNSET
-    description: _Description | msgspec.UnsetType = msgspec.UNSET
+    description: _Description | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class _NoBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -54,7 +54,7 @@ class CreateWebhook(msgspec.Struct, frozen=True, kw_only=True, tag="webhook.crea
 
 
 class UpdateWebhook(msgspec.Struct, frozen=True, kw_only=True, tag="webhook.update", tag_field="operation"):
-    """Change what is named; ``None`` leaves as it is."""
+    """Change what is named; ``None`` leaves as it is, and an empty description takes it away."""
 
     schema: int = 1
     webhook_id: str
@@ -139,7 +139,7 @@ def named(command: CreateWebhook) -> tuple[Ownership, ...]:
 def check_create(command: CreateWebhook, lines: Lines, _context: Context) -> None:
     """Raises UnknownTeam. The id is new."""
     if not all(lines[team].will_exist() for team in needed(command)):
-        raise UnknownTeam(str(command.team_id))
+        raise UnknownTeam(str(command.team_id), "team_id")
 
 
 def check_change(command: ChangeOfOne, lines: Lines, _context: Context) -> None:
@@ -156,7 +156,7 @@ def check_change(command: ChangeOfOne, lines: Lines, _context: Context) -> None:
 def create(state: State, command: CreateWebhook, context: Context) -> Decision:
     """Raises UnknownTeam."""
     if any(state[team] is None for team in needed(command)):
-        raise UnknownTeam(str(command.team_id))
+        raise UnknownTeam(str(command.team_id), "team_id")
     webhook = Webhook(
         webhook_id=command.webhook_id,
         url=command.url,
@@ -179,7 +179,8 @@ def update(state: State, command: UpdateWebhook, context: Context) -> Decision:
     """Raises WebhookNotFound, PreconditionFailed."""
     before = _existing(state, command)
     given = {"url": command.url, "event_types": command.event_types, "description": command.description}
-    fields = {name: value for name, value in given.items() if value not in (None, getattr(before, name))}
+    named = {name: value or None for name, value in given.items() if value is not None}
+    fields = {name: value for name, value in named.items() if value != getattr(before, name)}
     return _changed("updated", before, fields, context)
 
 

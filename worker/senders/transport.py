@@ -117,7 +117,7 @@ def _retry_after_s(headers: Iterable[tuple[bytes, bytes]]) -> float | None:
         return float(asked)
     try:
         return max(0.0, (parsedate_to_datetime(asked) - now()).total_seconds())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
 
 

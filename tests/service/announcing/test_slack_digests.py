@@ -62,11 +62,13 @@ def test_a_team_has_a_channel_of_its_own(database_url: str) -> None:
     with (
         Receiver() as everybody,
         Receiver() as red,
-        workbench_on(database_url, slack={"": everybody.url, "red": red.url}, slack_events=("webhook.*",)) as bench,
+        workbench_on(
+            database_url, slack={"": everybody.url, "unsorted": red.url}, slack_events=("webhook.*",)
+        ) as bench,
     ):
-        for team_id in ("red", "blue"):
+        for team_id in ("unsorted", "blue"):
             store_team(bench.engine, team_id)
-        bench.add_webhook("https://hooks.example.com/", team_id="red")
+        bench.add_webhook("https://hooks.example.com/", team_id="unsorted")
         bench.add_webhook("https://hooks.example.com/", team_id="blue")
         bench.deliver()
         assert len(red.requests) == len(everybody.requests) == 1

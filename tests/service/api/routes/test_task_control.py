@@ -199,6 +199,22 @@ async def test_many_are_tried_again_in_order_and_once(
     assert database.execute("SELECT count(*) FROM model").fetchone() == (30,)
 
 
+async def test_with_too_many_waiters_a_task_is_called_off_without_waiting(
+    a_settings: SettingsBuilder, side: Side, database: Database
+) -> None:
+    async with an_api(a_settings(max_waiters="1")) as client:
+        first, second = await created(client, "m-1"), await created(client, "m-2")
+        waiting = [asyncio.create_task(client.get(f"/tasks/{first}", params={"wait": 60})) for _ in range(2)]
+        # One of the two is turned away as soon as the other waits.
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        answer = await client.post(f"/tasks/{second}/cancel")
+        for one in waiting:
+            one.cancel()
+        assert (answer.status_code, answer.json()["cancel_requested_at"] is None) == (200, False)
+    side.drain.drain()
+    assert database.execute("SELECT status FROM task ORDER BY seq").fetchall() == [("succeeded",), ("cancelled",)]
+
+
 async def test_a_precondition_that_is_known_to_fail_is_answered_at_once(client: httpx.AsyncClient, side: Side) -> None:
     await created(client, "m-1")
     waiting = await client.post("/model/delete", json={"id": "m-1"}, headers={"If-Match": '"1-1"'})

@@ -152,7 +152,16 @@ def test_an_answer_without_a_length_ends_with_its_connection() -> None:
 
 @pytest.mark.parametrize(
     ("asked", "seconds"),
-    [("7", 7.0), ("0", 0.0), (" 1.5 ", 1.5), ("-1", None), ("soon", None), ("", None), ("1e9", None)],
+    [
+        ("7", 7.0),
+        ("0", 0.0),
+        (" 1.5 ", 1.5),
+        ("-1", None),
+        ("soon", None),
+        ("", None),
+        ("1e9", None),
+        ("Sat, 01 Jan 99999999999999999999 00:00:00 GMT", None),
+    ],
 )
 def test_retry_after_is_read_in_seconds(asked: str, seconds: float | None) -> None:
     assert answer_to(receivers.Answer(status=429, headers={"Retry-After": asked})).retry_after_s == seconds
