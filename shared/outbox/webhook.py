@@ -12,6 +12,9 @@ from typing import Any, Final, cast
 import msgspec
 
 MAX_BODY_BYTES: Final = 20_000
+SCHEMA: Final = 1
+"""Of the body: another one when what is there changes its place or meaning, and not when fields are added."""
+
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105  the standard's marker, not a secret
 
 _SECRET_BYTES: Final = range(24, 65)
@@ -61,7 +64,7 @@ def sign(secrets: Sequence[str], message_id: str, sent_at: datetime, body: bytes
 
 
 def _framed(event_type: str, occurred_at: datetime, data: Mapping[str, Any]) -> bytes:
-    return _encode({"type": event_type, "timestamp": occurred_at.astimezone(UTC), "data": data})
+    return _encode({"type": event_type, "timestamp": occurred_at.astimezone(UTC), "schema": SCHEMA, "data": data})
 
 
 def _shortened(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def test_an_id_that_could_be_mistaken_for_other_parts_is_refused(bad: str) -> No
 def test_the_body_holds_type_time_and_data_and_nothing_else() -> None:
     local = OCCURRED_AT.astimezone(timezone(timedelta(hours=2)))
     assert body("model.created", local, {"model_id": "m1", "version": 1}) == (
-        b'{"type":"model.created","timestamp":"2026-01-02T03:04:05Z","data":{"model_id":"m1","version":1}}'
+        b'{"type":"model.created","timestamp":"2026-01-02T03:04:05Z","schema":1,"data":{"model_id":"m1","version":1}}'
     )
 
 
