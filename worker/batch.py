@@ -87,11 +87,11 @@ class Batch:
         self._succeed(task, decision)
 
     def cancel(self, task: Claimed) -> None:
-        """Ends a task without (further) effect, and has the audit log say so."""
+        """Ends a task without (further) effect, and has the audit log say who wanted it so."""
         cancelled = Change(
             action=CANCELLED, object_type=task.object_type, object_id=task.object_id, before=None, after=None
         )
-        self._log(task, cancelled, None)
+        self._log(_as_called_off(task), cancelled, None)
         self._end(task, "cancelled")
 
     @property
@@ -241,6 +241,15 @@ class Batch:
                 problem=None if problem is None else msgspec.to_builtins(problem),
             )
         )
+
+
+def _as_called_off(task: Claimed) -> Claimed:
+    """As if whoever called it off had submitted it; an earlier release did not note who it was."""
+    by = task.cancelled_by
+    if by is None:
+        return task
+    who = by["principal"]
+    return msgspec.structs.replace(task, submitted_by=who["user_id"], principal=who, origin=by["origin"])
 
 
 def _text(value: object) -> str | None:

@@ -9,7 +9,7 @@ from litestar import Request, Response, Router, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from api.headers import preference
+from api.headers import origin, preference
 from api.openapi import Answer, described, submission
 from api.presentation import refuse
 from api.reads import Reads
@@ -29,6 +29,7 @@ from shared.operations import OPERATIONS, command_from
 from shared.runtime.clock import now
 from shared.store import tasks
 from shared.store.rows import Selection
+from shared.store.tasks import Canceller
 
 CANCEL_WAIT_S = 5.0
 MAX_BULK = 100
@@ -65,7 +66,7 @@ async def cancel_task(
     wait_s = preference(request.headers.get("prefer"), CANCEL_WAIT_S).wait_s
     # Too many who wait are no reason to carry out what is to be called off: then nobody waits here.
     with contextlib.nullcontext() if waiting.is_full else waiting.watch(row.task_id) as watch:
-        requested = await reads.write(tasks.request_cancel(now()), task_ids=[row.task_id])
+        requested = await reads.write(tasks.request_cancel(now(), _canceller(request)), task_ids=[row.task_id])
         if requested:
             bell.ring([row.task_id])
         if requested and watch is not None:
@@ -89,7 +90,7 @@ async def cancel_task(
 async def cancel_tasks(request: _Request, reads: _Reads, bell: NamedDependency[Bell]) -> TasksCancelled:
     """Asks for it; each task says with its status when it is so."""
     task_ids, has_more = await _matching(request, reads, tasks.to_cancel, "task.cancel")
-    cancel = tasks.request_cancel(now(), passes_over_held=True)
+    cancel = tasks.request_cancel(now(), _canceller(request), passes_over_held=True)
     requested = [row.task_id for row in await reads.write(cancel, task_ids=task_ids)]
     if requested:
         bell.ring(requested)
@@ -140,6 +141,10 @@ async def retry_tasks(
         refused={old: str(refusal) for old, refusal in pairs if isinstance(refusal, Refusal)},
         has_more=has_more,
     )
+
+
+def _canceller(request: _Request) -> Canceller:
+    return Canceller(principal=request.user.identity(), origin=origin(request))
 
 
 async def _matching(

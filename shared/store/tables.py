@@ -86,6 +86,7 @@ task = Table(
     Column("submitted_at", _INSTANT, nullable=False),
     Column("started_at", _INSTANT),
     Column("finished_at", _INSTANT),
+    Column("cancelled_by", _DOCUMENT, comment="Who asked for it: principal and origin."),
     CheckConstraint(
         "status IN ({})".format(", ".join(f"'{status}'" for status in TRANSITIONS)),
         name="status",

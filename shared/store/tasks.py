@@ -59,6 +59,13 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     changed_by: str | None = None
 
 
+class Canceller(msgspec.Struct, frozen=True, kw_only=True):
+    """Who called a task off, for the audit log; ``principal`` is an ``identity()``."""
+
+    principal: Principal
+    origin: Origin
+
+
 class NewTask(msgspec.Struct, frozen=True, kw_only=True):
     """The row of an accepted command."""
 
@@ -97,6 +104,7 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     webhook_url: str | None
     """Sealed."""
     is_cancelled: bool = False
+    cancelled_by: dict[str, Any] | None = None
     attempt: int
     has_followers: bool = False
 
@@ -125,6 +133,7 @@ CLAIM_COLUMNS = (
     task.c.origin,
     task.c.webhook_url,
     task.c.cancel_requested_at.is_not(None).label("is_cancelled"),
+    task.c.cancelled_by,
     task.c.attempt,
 )
 # What a client is shown; the command and the principal's key stay inside.
@@ -367,7 +376,7 @@ def page(*, limit: int, before_seq: int | None = None, submitted_by: str | None 
 # --- cancelling and retrying ---
 
 
-def request_cancel(now: datetime, *, passes_over_held: bool = False) -> Update:
+def request_cancel(now: datetime, by: Canceller, *, passes_over_held: bool = False) -> Update:
     """Asks for open tasks to be ended without effect, and makes them due: whoever claims them next ends them.
 
     Of several, those that somebody holds are to be passed over: whoever waits for one row while it has another
@@ -380,7 +389,12 @@ def request_cancel(now: datetime, *, passes_over_held: bool = False) -> Update:
     return (
         update(task)
         .where(wanted)
-        .values(cancel_requested_at=now, next_attempt_at=func.now(), version=task.c.version + 1)
+        .values(
+            cancel_requested_at=now,
+            cancelled_by=msgspec.to_builtins(by),
+            next_attempt_at=func.now(),
+            version=task.c.version + 1,
+        )
         .returning(task.c.task_id)
     )
 

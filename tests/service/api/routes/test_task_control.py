@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from shared.encryption.keyring import Keyring
 from tests.conftest import SettingsBuilder
 from tests.service.api.serving import an_api, until
-from tests.service.building import Side, a_model
+from tests.service.building import Side, a_model, store_key, store_user
 
 Database = psycopg.Connection[Any]
 AT_ONCE = {"Prefer": "wait=0"}
@@ -71,6 +71,21 @@ async def test_a_cancelled_task_has_no_effect_and_is_recorded(
     assert audited(database, task_id) == ["cancelled"]
     assert database.execute("SELECT count(*) FROM model").fetchone() == (0,)
     assert database.execute("SELECT type FROM event").fetchall() == [("task.cancelled",)]
+
+
+async def test_the_log_says_who_called_a_task_off_and_not_whose_it_was(
+    client: httpx.AsyncClient, side: Side, engine: Engine, database: Database
+) -> None:
+    store_user(engine, "adam", "proxy_admin")
+    adam = store_key(engine, key := "sk-test-adam-0123456789", "adam")
+    task_ids = [await created(client, model_id) for model_id in ("m-1", "m-2")]
+    headers = {**AT_ONCE, "Authorization": f"Bearer {key}", "X-Request-Id": "r-adam"}
+    await client.post(f"/tasks/{task_ids[0]}/cancel", headers=headers)
+    await client.post("/tasks/cancel", json={"object_id": "m-2"}, headers=headers)
+    side.drain.drain()
+    found = database.execute("SELECT actor, actor_key, request_id, task_id::text FROM audit_entry ORDER BY position")
+    assert found.fetchall() == [("adam", adam.key_id, "r-adam", task_id) for task_id in task_ids]
+    assert (await shown(client, task_ids[0]))["submitted_by"] == "default_user_id"
 
 
 async def test_cancelling_waits_until_it_is_so(client: httpx.AsyncClient, side: Side) -> None:

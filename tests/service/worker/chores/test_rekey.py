@@ -17,7 +17,7 @@ from shared.encryption.keyring import Keyring, new_key
 from shared.encryption.sealing import Binding, open_document, seal_document, seal_text
 from shared.runtime.clock import new_id, now
 from shared.store import outbox, tasks
-from shared.store.tasks import NewTask, Origin
+from shared.store.tasks import Canceller, NewTask, Origin
 from tests.service.building import CANARY, Side, a_task, accept, store_key, store_user
 from worker.chores.rekey import Rekeying
 from worker.chores.runner import Chores, _presence
@@ -258,7 +258,8 @@ def test_who_was_overtaken_changes_nothing(
 
 def cancel(engine: Engine, task_id: str) -> None:
     with engine.begin() as connection:
-        connection.execute(tasks.request_cancel(now()), {"task_ids": [task_id]})
+        by = Canceller(principal=MASTER, origin=Origin(request_id="r-1"))
+        connection.execute(tasks.request_cancel(now(), by), {"task_ids": [task_id]})
 
 
 def test_one_that_waits_is_cancelled_before_it_begins(
