@@ -5,6 +5,7 @@ There is no timer: a request alone is committed at once, a thousand at a time sh
 
 import asyncio
 import hashlib
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -72,8 +73,9 @@ class Intake:
             _tell(group, [error] * len(group))
 
     async def _settle(self, group: list[tuple[Request, asyncio.Future[str]]]) -> None:
+        requests, tries = [request for request, _ in group], itertools.count()
         try:
-            outcomes = await or_on_a_new_connection(lambda: self._commit([request for request, _ in group]))
+            outcomes = await or_on_a_new_connection(lambda: self._commit(requests, is_repeated=next(tries) > 0))
         except (SQLAlchemyError, OSError) as error:
             if isinstance(error, DBAPIError) and not is_transient(error) and len(group) > 1:
                 # One row that the database refuses must not take the others with it.
@@ -96,14 +98,17 @@ class Intake:
         if own:
             self._ring(own)
 
-    async def _commit(self, requests: list[Request]) -> list[str | Exception]:
+    async def _commit(self, requests: list[Request], *, is_repeated: bool) -> list[str | Exception]:
         """May be repeated: rows that were committed unheard are recognised by their ids."""
         contested = [request for request in requests if request.is_contested]
         if not contested:
             async with self._single_statements.connect() as connection:
                 return await _insert(connection, requests, Known({}, {}))
         async with self._engine.begin() as connection:
-            outcomes = await _insert(connection, requests, await _known(connection, contested))
+            known = await _known(connection, contested)
+            # By now their lines are locked, so what was sent to be committed is committed, or never will be.
+            unheard = await _committed(connection, requests) if is_repeated else frozenset[str]()
+            outcomes = await _insert(connection, requests, known, unheard)
             reach("intake.before_commit")
         return outcomes
 
@@ -119,8 +124,18 @@ def _tell(group: Sequence[tuple[Request, asyncio.Future[str]]], outcomes: Sequen
             future.set_exception(outcome)
 
 
-async def _insert(connection: AsyncConnection, requests: list[Request], known: Known) -> list[str | Exception]:
-    outcomes = [_outcome(known, request) for request in requests]
+async def _committed(connection: AsyncConnection, requests: list[Request]) -> frozenset[str]:
+    found = await connection.execute(tasks.versions(), {"task_ids": [request.row.task_id for request in requests]})
+    return frozenset(row.task_id for row in found)
+
+
+async def _insert(
+    connection: AsyncConnection, requests: list[Request], known: Known, unheard: frozenset[str] = frozenset()
+) -> list[str | Exception]:
+    """``unheard`` are accepted already; judged again, a deletion would find its object gone through itself."""
+    ids = [request.row.task_id for request in requests]
+    judged = zip(ids, requests, strict=True)
+    outcomes = [task_id if task_id in unheard else _outcome(known, request) for task_id, request in judged]
     rows = [request.row for request, outcome in zip(requests, outcomes, strict=True) if outcome == request.row.task_id]
     if rows:
         reach("intake.before_insert")

@@ -7,7 +7,9 @@ import httpx
 import psycopg
 import pytest
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 
+from api.intake import Intake
 from shared.encryption.keyring import Keyring, new_key
 from tests.conftest import SettingsBuilder
 from tests.service.api.serving import an_api, until
@@ -338,6 +340,28 @@ async def test_a_task_that_fails_meanwhile_is_answered_with_its_problem(
     response = await waiting
     assert problem_of(response) == (403, "not_permitted")
     assert response.headers["Location"].startswith("/tasks/")
+
+
+async def test_what_was_committed_unheard_is_accepted_and_not_judged_again(
+    client: httpx.AsyncClient, engine: Engine, keyring: Keyring, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection is lost after COMMIT was sent. To a second look the model would be gone, through this deletion."""
+    await accepted(client, a_model(info={"id": "m-1"}))
+    Side(engine, keyring).drain.drain()
+    commit = Intake._commit
+
+    async def commit_unheard(intake: Intake, requests: list[Any], *, is_repeated: bool) -> list[Any]:
+        outcomes = await commit(intake, requests, is_repeated=is_repeated)
+        if not is_repeated:
+            raise DBAPIError("COMMIT", None, ConnectionError(), connection_invalidated=True)
+        return outcomes
+
+    monkeypatch.setattr(Intake, "_commit", commit_unheard)
+    answer = await client.post("/model/delete", json={"id": "m-1"})
+    assert answer.status_code == 202, answer.text
+    Side(engine, keyring).drain.drain()
+    found = database.execute("SELECT status FROM task WHERE operation = 'model.delete'").fetchall()
+    assert found == [("succeeded",)]
 
 
 async def test_with_too_many_waiters_a_submission_is_accepted_without_waiting(a_settings: SettingsBuilder) -> None:
