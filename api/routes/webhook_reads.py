@@ -76,7 +76,7 @@ async def show_webhook(
     request: _Request, webhook_id: FromPath[str], reads: NamedDependency[Reads], keyring: NamedDependency[Keyring]
 ) -> Response[EndpointView]:
     """With its `ETag`, and how calls to it go. What may be a token in its URL shows as `***`."""
-    row = await _row(reads, request.user, webhook_id, "webhook.read")
+    row = await webhook_row(reads, request.user, webhook_id, "webhook.read")
     return Response(webhook_view(keyring, row, refuse), headers={"ETag": etag(fields_of(row))})
 
 
@@ -98,7 +98,7 @@ async def list_deliveries(
     cursor: FromQuery[str | None] = None,
 ) -> DeliveryPage:
     """Newest first."""
-    await _row(reads, request.user, webhook_id, "delivery.read")
+    await webhook_row(reads, request.user, webhook_id, "delivery.read")
     before_id = None if cursor is None else _id_of(cursor)
     rows = await reads.rows(outbox.of_webhook(webhook_id, limit=limit + 1, before_id=before_id, status=status))
     next_cursor = _cursor_of(rows[limit - 1].delivery_id) if len(rows) > limit else None
@@ -118,10 +118,7 @@ async def show_delivery(
     request: _Request, webhook_id: FromPath[str], delivery_id: FromPath[str], reads: NamedDependency[Reads]
 ) -> WebhookDeliveryView:
     """When it was tried, what came back, how long it took, and the beginning of the answer."""
-    await _row(reads, request.user, webhook_id, "delivery.read")
-    row = await reads.row(outbox.one_of_webhook(webhook_id, delivery_id)) if _UUID.fullmatch(delivery_id) else None
-    if row is None:
-        raise DeliveryNotFound(delivery_id)
+    row = await delivery_row(reads, request.user, webhook_id, delivery_id)
     attempts = await reads.rows(outbox.attempts_of(delivery_id))
     return delivery_view(row, [attempt_view(attempt) for attempt in attempts])
 
@@ -156,7 +153,16 @@ async def _secret(user_id: str, reads: Reads, keyring: Keyring) -> str:
         refuse(unreadable)
 
 
-async def _row(reads: Reads, principal: Principal, webhook_id: str, operation: str) -> AnyRow:
+async def delivery_row(reads: Reads, principal: Principal, webhook_id: str, delivery_id: str) -> AnyRow:
+    """Raises WebhookNotFound, DeliveryNotFound."""
+    await webhook_row(reads, principal, webhook_id, "delivery.read")
+    row = await reads.row(outbox.one_of_webhook(webhook_id, delivery_id)) if _UUID.fullmatch(delivery_id) else None
+    if row is None:
+        raise DeliveryNotFound(delivery_id)
+    return row
+
+
+async def webhook_row(reads: Reads, principal: Principal, webhook_id: str, operation: str) -> AnyRow:
     """Raises WebhookNotFound, also where the endpoint is somebody else's."""
     row = await reads.row(webhooks.with_health(webhook_id)) if _UUID.fullmatch(webhook_id) else None
     if row is None or not is_allowed(principal, operation, OWNERSHIP["webhook"](row)):

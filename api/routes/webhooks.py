@@ -11,7 +11,9 @@ from litestar.params import FromPath
 from api.headers import expecting
 from api.lookups import Judge
 from api.openapi import change, submission
+from api.reads import Reads
 from api.routes.bodies import json_body
+from api.routes.webhook_reads import delivery_row
 from api.shapes import WebhookDeleted, WebhookReplayed, WebhookRow
 from api.shown_once import shown_once
 from api.submission import Asked, Submitter
@@ -190,13 +192,18 @@ async def test_webhook(request: _Request, webhook_id: FromPath[str], submitter: 
     "/webhooks/{webhook_id:str}/replay",
     opt={"operation": "webhook.replay"},
     status_code=202,
-    operation_class=change(ReplayRequest, WebhookReplayed, _OF_ONE),
+    operation_class=change(ReplayRequest, WebhookReplayed, (*_OF_ONE, "delivery_not_found")),
     summary="Send deliveries again",
     tags=_TAGS,
 )
-async def replay_webhook(request: _Request, webhook_id: FromPath[str], submitter: _Submitter) -> Response[Any]:
+async def replay_webhook(
+    request: _Request, webhook_id: FromPath[str], submitter: _Submitter, reads: NamedDependency[Reads]
+) -> Response[Any]:
     """One delivery, or all that failed since a time: the same `webhook-id`, a fresh timestamp and schedule."""
+    authorise(request.user, "webhook.replay")
     body = decode_replay(await json_body(request))
+    if body.delivery_id is not None:
+        await delivery_row(reads, request.user, webhook_id, body.delivery_id)
     since: datetime | None = body.since
     command = expecting(request, ReplayWebhook(webhook_id=webhook_id, delivery_id=body.delivery_id, since=since))
     return await _submit(request, submitter, "webhook.replay", command)

@@ -93,6 +93,13 @@ async def test_a_removed_endpoint_is_not_there(client: httpx.AsyncClient, side: 
         assert (answer.status_code, answer.json()["type"]) == (404, "urn:pointsman:problem:webhook_not_found")
 
 
+async def test_a_delivery_that_there_is_not_cannot_be_sent_again(client: httpx.AsyncClient, side: Side) -> None:
+    webhook_id = (await registered(client, side))["object_id"]
+    unknown = {"delivery_id": "01a20880-c67c-7078-a480-99a409ba4e12"}
+    answer = await client.post(f"/webhooks/{webhook_id}/replay", json=unknown)
+    assert (answer.status_code, answer.json()["type"]) == (404, "urn:pointsman:problem:delivery_not_found")
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
