@@ -109,8 +109,8 @@ class KeyRegeneration(KeyChange, frozen=True, kw_only=True):
 class KeysToDelete(msgspec.Struct, frozen=True, kw_only=True):
     """Body of ``POST /key/delete``: keys or their hashes, or aliases."""
 
-    keys: Names | None = None
-    key_aliases: Names | None = None
+    keys: Annotated[Names, Meta(max_length=100)] | None = None
+    key_aliases: Annotated[Names, Meta(max_length=100)] | None = None
 
 
 class KeyNamed(msgspec.Struct, frozen=True, kw_only=True):

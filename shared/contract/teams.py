@@ -7,6 +7,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from shared.contract.decoding import decode, unstorable
+from shared.contract.keys import Text
 from shared.domain import members, team_models
 from shared.domain.members import Member, MemberRole
 from shared.domain.problems import FieldError, InvalidRequest
@@ -112,19 +113,19 @@ class MemberEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A member, by user id or by e-mail address. Only a user id gives rights."""
 
     role: MemberRole = "user"
-    user_id: str | None = None
-    user_email: str | None = None
+    user_id: Text | None = None
+    user_email: Text | None = None
 
 
 class NewTeam(msgspec.Struct, frozen=True, kw_only=True):
     """Body of ``POST /team/new``. LiteLLM's other fields of a team are kept and echoed."""
 
-    team_id: Annotated[str, Meta(max_length=255)] | None = None
-    team_alias: str | None = None
+    team_id: Text | None = None
+    team_alias: Text | None = None
     models: list[ModelName] | None = None
-    members_with_roles: list[MemberEntry] | None = None
-    admins: list[str] | None = None
-    members: list[str] | None = None
+    members_with_roles: Annotated[list[MemberEntry], Meta(max_length=1000)] | None = None
+    admins: Annotated[list[Text], Meta(max_length=1000)] | None = None
+    members: Annotated[list[Text], Meta(max_length=1000)] | None = None
     model_aliases: dict[str, str] | None = None
     blocked: bool | None = None
     metadata: Document | None = None
@@ -137,7 +138,7 @@ class TeamChange(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     team_id: TeamId
-    team_alias: str | UnsetType | None = UNSET
+    team_alias: Text | UnsetType | None = UNSET
     models: list[ModelName] | None = None
     model_aliases: dict[str, str | None] | None = None
     blocked: bool | None = None

@@ -16,7 +16,7 @@ from shared.contract.keys import to_create as to_create_key
 from shared.contract.open_bodies import Open, decode_open
 from shared.domain import keys
 from shared.domain.problems import FieldError, InvalidRequest
-from shared.domain.rights import MASTER_USER_ID, USERLESS_PREFIX, Role
+from shared.domain.rights import MASTER_USER_ID, SYSTEM, USERLESS_PREFIX, Role
 from shared.domain.users import CreateUser, DeleteUsers, UpdateUser, User, document
 
 DEFAULT_ROLE: Role = "internal_user"
@@ -25,6 +25,8 @@ Id = Annotated[str, Meta(min_length=1, max_length=255)]
 SERVER_OWNED = frozenset(
     ("version", "created_at", "created_by", "updated_at", "updated_by", "role", "spend", "key", "token", "key_name")
 )
+# Of who owns the master key, and of what the system does by itself: a user of that name would be taken for them.
+_TAKEN = (MASTER_USER_ID, SYSTEM.user_id)
 # Of the first key; a user has no such thing.
 _OF_THE_KEY = ("duration", "key_alias", "allowed_routes", "default_wait")
 # How LiteLLM shows the fields that nobody has set.
@@ -143,8 +145,9 @@ def decode_new(body: bytes) -> Open[NewUser]:
     request = decode_open(body, NewUser, SERVER_OWNED)
     errors = _errors(request.others)
     user_id = request.named.user_id
-    if user_id and (user_id == MASTER_USER_ID or user_id.startswith(USERLESS_PREFIX)):
-        errors.append(FieldError("user_id", f"{MASTER_USER_ID} and what starts with {USERLESS_PREFIX} are taken"))
+    if user_id and (user_id in _TAKEN or user_id.startswith(USERLESS_PREFIX)):
+        taken = ", ".join(_TAKEN)
+        errors.append(FieldError("user_id", f"{taken} and what starts with {USERLESS_PREFIX} are taken"))
     for entry in request.named.teams or ():
         if not _team_of(entry):
             errors.append(FieldError("teams", "must be a list of team ids, or of objects with a team_id"))

@@ -84,6 +84,7 @@ def test_a_stored_command_keeps_what_is_unset_apart_from_what_is_null() -> None:
         (contract.decode_regeneration, {"new_master_key": "sk-1234"}, "new_master_key"),
         (contract.decode_deletion, {}, "keys"),
         (contract.decode_deletion, {"keys": [], "key_aliases": None}, "keys"),
+        (contract.decode_deletion, {"keys": ["a"] * 101}, "keys"),
         (contract.decode_named, {}, "key"),
     ],
 )

@@ -57,12 +57,29 @@ def test_older_lists_of_members_are_understood() -> None:
         ({"team_id": "a", "models": [""]}, "models[0]"),
         ({"team_id": "a", "models": "gpt"}, "models"),
         ({"team_id": "a", "team_alias": "\0"}, "team_alias"),
+        ({"team_id": "a", "team_alias": "x" * 256}, "team_alias"),
         ({"team_id": "a", "router_settings": {"x": "\0"}}, "router_settings.x"),
     ],
 )
 def test_a_wrong_body_is_refused_by_name(body: dict[str, Any], param: str) -> None:
     with pytest.raises(InvalidRequest) as refusal:
         contract.decode_change(encoded(body))
+    assert refusal.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        # An index holds no longer ones: the task would break off until it is given up.
+        ({"team_alias": "x" * 256}, "team_alias"),
+        ({"members_with_roles": [{"user_id": "x" * 256}]}, "members_with_roles[0].user_id"),
+        ({"members_with_roles": [{"user_id": "x"}] * 1001}, "members_with_roles"),
+        ({"admins": ["x" * 256]}, "admins[0]"),
+    ],
+)
+def test_what_is_too_long_for_a_new_team_is_refused_by_name(body: dict[str, Any], param: str) -> None:
+    with pytest.raises(InvalidRequest) as refusal:
+        contract.decode_new(encoded(body))
     assert refusal.value.param == param
 
 

@@ -58,6 +58,7 @@ def test_who_says_nothing_is_an_internal_user_with_a_drawn_id() -> None:
     ("decode", "sent", "field"),
     [
         (contract.decode_new, {"user_id": "default_user_id"}, "user_id"),
+        (contract.decode_new, {"user_id": "pointsman"}, "user_id"),
         (contract.decode_new, {"user_id": "key:x"}, "user_id"),
         (contract.decode_new, {"user_role": "org_admin"}, "user_role"),
         (contract.decode_new, {"teams": [{"id": "x"}]}, "teams"),
