@@ -1,7 +1,6 @@
 """Which routes a key may call: its ``allowed_routes``, as LiteLLM reads them."""
 
 import re
-from functools import cache
 
 _MODEL_NAMES = ("/models", "/models/*", "/v1/models", "/v1/models/*")
 _OWN_TASK = re.compile(r"/tasks/[^/]+(?:/events)?")
@@ -29,18 +28,22 @@ def may_call(allowed_routes: tuple[str, ...], method: str, path: str) -> bool:
         return True
     for entry in allowed_routes:
         patterns, is_for_reading = _GROUPS.get(entry, ((entry,), False))
-        if (is_reading or not is_for_reading) and any(_form(pattern).fullmatch(path) for pattern in patterns):
+        if (is_reading or not is_for_reading) and any(_matches(pattern, path) for pattern in patterns):
             return True
     return False
 
 
-@cache
-def _form(pattern: str) -> re.Pattern[str]:
-    parts = re.split(r"(\{[^/{}]+\}|\*$)", pattern)
-    return re.compile("".join(_part(part) for part in parts))
+def _matches(pattern: str, path: str) -> bool:
+    """In one pass, whatever is in the pattern: whoever makes a key writes it. A name stands for one whole segment."""
+    is_open = pattern.endswith("*")
+    wanted = pattern.removesuffix("*").split("/")
+    given = path.split("/", len(wanted) - 1 if is_open else -1)
+    if len(given) != len(wanted):
+        return False
+    if is_open and not given.pop().startswith(wanted.pop()):
+        return False
+    return all(part == there or (there != "" and _is_name(part)) for part, there in zip(wanted, given, strict=True))
 
 
-def _part(part: str) -> str:
-    if part == "*":
-        return ".*"
-    return "[^/]+" if part.startswith("{") and part.endswith("}") else re.escape(part)
+def _is_name(part: str) -> bool:
+    return len(part) > 2 and part.startswith("{") and part.endswith("}")
