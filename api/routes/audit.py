@@ -155,9 +155,9 @@ def _instant(parameter: str, text: str | None) -> datetime | None:
     try:
         # A plus sign that the client did not escape has become a blank.
         at = datetime.fromisoformat(re.sub(r" (?=\d\d:\d\d$)", "+", text))
-    except ValueError:
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise InvalidQuery(parameter, "is no date or time, as 2026-01-31T12:00:00Z") from None
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at
 
 
 @get(

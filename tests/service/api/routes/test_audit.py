@@ -74,7 +74,15 @@ async def test_filters_narrow(client: httpx.AsyncClient, logged_changes: list[st
 
 @pytest.mark.parametrize(
     "query",
-    [{"cursor": "x"}, {"cursor": "-1"}, {"cursor": "9" * 30}, {"task_id": "x"}, {"since": "x"}, {"until": "12:00"}],
+    [
+        {"cursor": "x"},
+        {"cursor": "-1"},
+        {"cursor": "9" * 30},
+        {"task_id": "x"},
+        {"since": "x"},
+        {"since": "0001-01-01T00:00:00+23:59"},
+        {"until": "12:00"},
+    ],
 )
 async def test_what_cannot_be_meant_is_refused(client: httpx.AsyncClient, query: dict[str, str]) -> None:
     assert (await client.get("/audit", params=query)).status_code == 422
