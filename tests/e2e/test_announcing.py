@@ -161,6 +161,7 @@ def test_slack_is_told_of_an_added_model_and_nobody_is_called_by_its_name(fleet:
 @pytest.mark.parametrize(("status", "tries"), [(400, 1), (404, 1), (500, 2), (429, 2)])
 def test_slack_failing_changes_no_task(fleet: Fleet, slack: Receiver, status: int, tries: int) -> None:
     """What Slack says of the message is not tried again; what passes by itself is."""
+    fleet.all_told()
     before = len(slack.requests)
     slack.answer_with(Answer(status=status, body=b"invalid_blocks"))
     assert _add_and_tell(fleet, f"slack says {status}")["status"] == "succeeded"
