@@ -10,7 +10,7 @@ from litestar import Request, Response
 from api import intake
 from api.auth import Bearer
 from api.errors import answer
-from api.headers import Preference, idempotency_key, origin, preference
+from api.headers import Preference, expecting, idempotency_key, origin, preference
 from api.presentation import instant, result_etag, task_result, task_view
 from api.reads import Reads
 from api.refusals import asks_for
@@ -107,6 +107,18 @@ class Submitter:
             return _accepted(_fresh(accepting.row, request.headers.get("webhook-url")), headers)
         row = await self._stored(accepting, task_id, wait_s, bearer)
         return await self._answer(request, row, headers, is_waited=wait_s > 0)
+
+    async def submit_change(
+        self, request: Request[Principal, Any, Any], operation: str, command: Command, objects: int = 1
+    ) -> Response[Any]:
+        """As ``submit``, for a change of so many objects that are there, whose command holds nothing to be sealed.
+
+        Raises:
+            Refusal: nothing was accepted. ``InvalidHeader`` for an ``If-Match`` that cannot be meant.
+        """
+        command = expecting(request, command, objects)
+        asked = Asked(operation=operation, command=command, body=command, names_object=True)
+        return await self.submit(request, asked)
 
     async def accept(self, request: Request[Principal, Any, Any], asked: Asked) -> str:
         """Accept one command without waiting for it; the id of its task. Raises as ``submit`` does."""

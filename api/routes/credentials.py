@@ -91,9 +91,8 @@ async def change_credential(request: _Request, credential_name: FromPath[str], s
 )
 async def delete_credential(request: _Request, credential_name: FromPath[str], submitter: _Submitter) -> Response[Any]:
     """Refused while models use it; the refusal names them."""
-    command = expecting(request, DeleteCredential(credential_name=credential_name))
-    asked = Asked(operation="credential.delete", command=command, body=command, names_object=True)
-    return await submitter.submit(request, asked)
+    command = DeleteCredential(credential_name=credential_name)
+    return await submitter.submit_change(request, "credential.delete", command)
 
 
 @get(

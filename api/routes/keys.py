@@ -82,7 +82,7 @@ async def update_key(request: _Request, submitter: _Submitter) -> Response[Any]:
     """Changes what is named, and nothing else. The key is named by itself or by its hash."""
     body = contract.decode_change(await json_body(request))
     command = UpdateKey(token=token_named(body.named.key), fields=contract.to_fields(body))
-    return await _submit(request, submitter, "key.update", expecting(request, command))
+    return await submitter.submit_change(request, "key.update", command)
 
 
 @post(
@@ -101,7 +101,7 @@ async def delete_keys(request: _Request, submitter: _Submitter, reads: NamedDepe
     if body.key_aliases:
         tokens += await _tokens_of(reads, list(body.key_aliases))
     command = contract.to_delete(tokens)
-    return await _submit(request, submitter, "key.delete", expecting(request, command, len(command.tokens)))
+    return await submitter.submit_change(request, "key.delete", command, len(command.tokens))
 
 
 @post(
@@ -116,7 +116,7 @@ async def block_key(request: _Request, submitter: _Submitter) -> Response[Any]:
     """Whoever uses it is refused within two seconds, and so is what it has queued."""
     body = contract.decode_named(await json_body(request))
     command = BlockKey(token=token_named(body.key))
-    return await _submit(request, submitter, "key.block", expecting(request, command))
+    return await submitter.submit_change(request, "key.block", command)
 
 
 @post(
@@ -130,7 +130,7 @@ async def block_key(request: _Request, submitter: _Submitter) -> Response[Any]:
 async def unblock_key(request: _Request, submitter: _Submitter) -> Response[Any]:
     body = contract.decode_named(await json_body(request))
     command = UnblockKey(token=token_named(body.key))
-    return await _submit(request, submitter, "key.unblock", expecting(request, command))
+    return await submitter.submit_change(request, "key.unblock", command)
 
 
 @post(
@@ -186,10 +186,6 @@ async def _tokens_of(reads: Reads, aliases: list[str]) -> list[str]:
     if len(tokens) < len(set(aliases)):
         raise KeyNotFound
     return [tokens[alias] for alias in aliases]
-
-
-async def _submit(request: _Request, submitter: Submitter, operation: str, command: Any) -> Response[Any]:
-    return await submitter.submit(request, Asked(operation=operation, command=command, body=command, names_object=True))
 
 
 def _owned_by(body: Open[NewKey], user_id: str | None) -> Open[NewKey]:

@@ -32,7 +32,6 @@ from shared.contract.models import (
 from shared.domain.models import BlockModel, DeleteModel, RollbackModel, UnblockModel
 from shared.domain.rights import Principal
 from shared.encryption.sealing import Binding, seal_document
-from shared.operations import Command
 from shared.runtime.clock import new_id
 
 _Request = Request[Principal, Any, Any]
@@ -110,8 +109,7 @@ async def patch_model(
 )
 async def delete_model(request: _Request, submitter: _Submitter) -> Response[Any]:
     model_id = decode_id(await json_body(request))
-    command = expecting(request, DeleteModel(model_id=model_id))
-    return await _submit(request, submitter, "model.delete", command)
+    return await submitter.submit_change(request, "model.delete", DeleteModel(model_id=model_id))
 
 
 @post(
@@ -124,8 +122,7 @@ async def delete_model(request: _Request, submitter: _Submitter) -> Response[Any
 )
 async def block_model(request: _Request, submitter: _Submitter) -> Response[Any]:
     model_id = decode_id_to_block(await json_body(request))
-    command = expecting(request, BlockModel(model_id=model_id))
-    return await _submit(request, submitter, "model.block", command)
+    return await submitter.submit_change(request, "model.block", BlockModel(model_id=model_id))
 
 
 @post(
@@ -138,8 +135,7 @@ async def block_model(request: _Request, submitter: _Submitter) -> Response[Any]
 )
 async def unblock_model(request: _Request, submitter: _Submitter) -> Response[Any]:
     model_id = decode_id_to_block(await json_body(request))
-    command = expecting(request, UnblockModel(model_id=model_id))
-    return await _submit(request, submitter, "model.unblock", command)
+    return await submitter.submit_change(request, "model.unblock", UnblockModel(model_id=model_id))
 
 
 @post(
@@ -153,7 +149,7 @@ async def unblock_model(request: _Request, submitter: _Submitter) -> Response[An
 async def rollback_model(request: _Request, model_id: FromPath[str], submitter: _Submitter) -> Response[Any]:
     """Restores an earlier version as a new one; `GET /model/{model_id}/history` lists them."""
     command = RollbackModel(model_id=fit_id(model_id), to_version=decode_rollback(await json_body(request)))
-    return await _submit(request, submitter, "model.rollback", expecting(request, command))
+    return await submitter.submit_change(request, "model.rollback", command)
 
 
 async def _submit_update(
@@ -165,11 +161,6 @@ async def _submit_update(
     command = msgspec.structs.replace(command, set_params=sealed, admin_only=(*command.admin_only, *unjudged))
     asked = Asked(operation="model.update", command=command, body=(model_id, body, command.if_match), names_object=True)
     return await submitter.submit(request, asked)
-
-
-async def _submit(request: _Request, submitter: Submitter, operation: str, command: Command) -> Response[Any]:
-    """For commands that hold nothing to be sealed."""
-    return await submitter.submit(request, Asked(operation=operation, command=command, body=command, names_object=True))
 
 
 router = Router(

@@ -28,7 +28,6 @@ from shared.contract.teams import (
 from shared.domain.members import Member
 from shared.domain.rights import Principal
 from shared.domain.teams import AddMembers, BlockTeam, UnblockTeam
-from shared.operations import Command
 from shared.runtime.clock import new_id
 from shared.store import users
 
@@ -68,7 +67,7 @@ async def new_team(request: _Request, submitter: _Submitter, reads: _Reads) -> R
 async def update_team(request: _Request, submitter: _Submitter) -> Response[Any]:
     """Changes what is named, and nothing else; an empty list of models means all."""
     body, settings = contract.decode_change(await json_body(request))
-    return await _submit(request, submitter, "team.update", expecting(request, contract.to_update(body, settings)))
+    return await submitter.submit_change(request, "team.update", contract.to_update(body, settings))
 
 
 @post(
@@ -82,7 +81,7 @@ async def update_team(request: _Request, submitter: _Submitter) -> Response[Any]
 async def delete_teams(request: _Request, submitter: _Submitter) -> Response[Any]:
     """All of them, or, if one is missing, none. The answer says what went with them."""
     command = contract.to_delete(contract.decode_ids(await json_body(request)))
-    return await _submit(request, submitter, "team.delete", expecting(request, command, len(command.team_ids)))
+    return await submitter.submit_change(request, "team.delete", command, len(command.team_ids))
 
 
 @post(
@@ -95,7 +94,7 @@ async def delete_teams(request: _Request, submitter: _Submitter) -> Response[Any
 )
 async def block_team(request: _Request, submitter: _Submitter) -> Response[Any]:
     team_id = contract.decode_one(await json_body(request)).team_id
-    return await _submit(request, submitter, "team.block", expecting(request, BlockTeam(team_id=team_id)))
+    return await submitter.submit_change(request, "team.block", BlockTeam(team_id=team_id))
 
 
 @post(
@@ -108,7 +107,7 @@ async def block_team(request: _Request, submitter: _Submitter) -> Response[Any]:
 )
 async def unblock_team(request: _Request, submitter: _Submitter) -> Response[Any]:
     team_id = contract.decode_one(await json_body(request)).team_id
-    return await _submit(request, submitter, "team.unblock", expecting(request, UnblockTeam(team_id=team_id)))
+    return await submitter.submit_change(request, "team.unblock", UnblockTeam(team_id=team_id))
 
 
 @post(
@@ -122,7 +121,7 @@ async def unblock_team(request: _Request, submitter: _Submitter) -> Response[Any
 async def add_members(request: _Request, submitter: _Submitter, reads: _Reads) -> Response[Any]:
     """One, or several. An e-mail address stands for the user that has it, if there is one."""
     body = contract.decode_members(await json_body(request))
-    return await _submit_members(request, submitter, reads, expecting(request, contract.to_add_members(body)), body)
+    return await _submit_members(request, submitter, reads, contract.to_add_members(body), body)
 
 
 @post(
@@ -135,7 +134,7 @@ async def add_members(request: _Request, submitter: _Submitter, reads: _Reads) -
 )
 async def add_members_in_bulk(request: _Request, submitter: _Submitter, reads: _Reads) -> Response[Any]:
     body = contract.decode_members_in_bulk(await json_body(request))
-    return await _submit_members(request, submitter, reads, expecting(request, contract.to_add_members(body)), body)
+    return await _submit_members(request, submitter, reads, contract.to_add_members(body), body)
 
 
 @post(
@@ -148,7 +147,7 @@ async def add_members_in_bulk(request: _Request, submitter: _Submitter, reads: _
 )
 async def update_member(request: _Request, submitter: _Submitter) -> Response[Any]:
     command = contract.to_update_member(contract.decode_member_change(await json_body(request)))
-    return await _submit(request, submitter, "team.member_update", expecting(request, command))
+    return await submitter.submit_change(request, "team.member_update", command)
 
 
 @post(
@@ -161,7 +160,7 @@ async def update_member(request: _Request, submitter: _Submitter) -> Response[An
 )
 async def delete_member(request: _Request, submitter: _Submitter) -> Response[Any]:
     command = contract.to_delete_member(contract.decode_member_to_delete(await json_body(request)))
-    return await _submit(request, submitter, "team.member_delete", expecting(request, command))
+    return await submitter.submit_change(request, "team.member_delete", command)
 
 
 @post(
@@ -175,7 +174,7 @@ async def delete_member(request: _Request, submitter: _Submitter) -> Response[An
 async def add_models(request: _Request, submitter: _Submitter) -> Response[Any]:
     """Takes nothing away: a team that may call all may still call all."""
     command = contract.to_add_models(contract.decode_models(await json_body(request)))
-    return await _submit(request, submitter, "team.model_add", expecting(request, command))
+    return await submitter.submit_change(request, "team.model_add", command)
 
 
 @post(
@@ -189,7 +188,7 @@ async def add_models(request: _Request, submitter: _Submitter) -> Response[Any]:
 async def delete_models(request: _Request, submitter: _Submitter) -> Response[Any]:
     """Without the last one the team may call none, and not all."""
     command = contract.to_delete_models(contract.decode_models(await json_body(request)))
-    return await _submit(request, submitter, "team.model_delete", expecting(request, command))
+    return await submitter.submit_change(request, "team.model_delete", command)
 
 
 @post(
@@ -203,12 +202,13 @@ async def delete_models(request: _Request, submitter: _Submitter) -> Response[An
 async def update_permissions(request: _Request, submitter: _Submitter) -> Response[Any]:
     """Kept for gateways; members get no rights here by it."""
     body = contract.decode_permissions(await json_body(request))
-    return await _submit(request, submitter, "team.update", expecting(request, contract.to_update_permissions(body)))
+    return await submitter.submit_change(request, "team.update", contract.to_update_permissions(body))
 
 
 async def _submit_members(
     request: _Request, submitter: Submitter, reads: Reads, command: AddMembers, body: MembersToAdd
 ) -> Response[Any]:
+    command = expecting(request, command)
     command = msgspec.structs.replace(command, members=await _with_user_ids(reads, command.members))
     asked = Asked(operation="team.member_add", command=command, body=(body, command.if_match), names_object=True)
     return await submitter.submit(request, asked)
@@ -230,10 +230,6 @@ def _identified(member: Member, found: dict[str, list[str]]) -> Member:
         return member
     user_ids = found.get(member.user_email.lower(), [])
     return msgspec.structs.replace(member, user_id=user_ids[0]) if len(user_ids) == 1 else member
-
-
-async def _submit(request: _Request, submitter: Submitter, operation: str, command: Command) -> Response[Any]:
-    return await submitter.submit(request, Asked(operation=operation, command=command, body=command, names_object=True))
 
 
 router = Router(

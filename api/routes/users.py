@@ -6,7 +6,6 @@ from litestar import Request, Response, Router, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter
 
-from api.headers import expecting
 from api.keys import as_shown_to
 from api.openapi import Answer, change, described, submission
 from api.reads import Reads
@@ -78,9 +77,7 @@ async def update_user(request: _Request, submitter: _Submitter, reads: _Reads) -
     authorise(request.user, "user.update")
     body = contract.decode_change(await json_body(request))
     user_id = body.named.user_id or await _user_with(reads, str(body.named.user_email))
-    command = expecting(request, contract.to_update(body, user_id))
-    asked = Asked(operation="user.update", command=command, body=command, names_object=True)
-    return await submitter.submit(request, asked)
+    return await submitter.submit_change(request, "user.update", contract.to_update(body, user_id))
 
 
 @post(
@@ -94,9 +91,7 @@ async def update_user(request: _Request, submitter: _Submitter, reads: _Reads) -
 async def delete_users(request: _Request, submitter: _Submitter) -> Response[Any]:
     """With their keys and memberships, which the task names; a client that waits is told how many users it were."""
     command = contract.to_delete(contract.decode_deletion(await json_body(request)))
-    command = expecting(request, command, len(command.user_ids))
-    asked = Asked(operation="user.delete", command=command, body=command, names_object=True)
-    response = await submitter.submit(request, asked)
+    response = await submitter.submit_change(request, "user.delete", command, len(command.user_ids))
     if response.status_code == 200:
         response.content = len(command.user_ids)
     return response

@@ -40,7 +40,6 @@ from shared.domain.webhooks import (
 )
 from shared.encryption.keyring import Keyring
 from shared.encryption.sealing import Binding, seal_text
-from shared.operations import Command
 from shared.outbox.webhook import new_secret
 from shared.runtime.clock import new_id
 
@@ -119,8 +118,7 @@ async def patch_webhook(
 )
 async def delete_webhook(request: _Request, webhook_id: FromPath[str], submitter: _Submitter) -> Response[Any]:
     """What still waits for it ends as failed."""
-    command = expecting(request, DeleteWebhook(webhook_id=webhook_id))
-    return await _submit(request, submitter, "webhook.delete", command)
+    return await submitter.submit_change(request, "webhook.delete", DeleteWebhook(webhook_id=webhook_id))
 
 
 @post(
@@ -154,8 +152,7 @@ async def rotate_webhook(request: _Request, webhook_id: FromPath[str], submitter
 async def enable_webhook(request: _Request, webhook_id: FromPath[str], submitter: _Submitter) -> Response[Any]:
     """What it missed meanwhile comes with `POST /webhooks/{webhook_id}/replay`."""
     decode_no_body(await json_body(request))
-    command = expecting(request, EnableWebhook(webhook_id=webhook_id))
-    return await _submit(request, submitter, "webhook.enable", command)
+    return await submitter.submit_change(request, "webhook.enable", EnableWebhook(webhook_id=webhook_id))
 
 
 @post(
@@ -169,8 +166,7 @@ async def enable_webhook(request: _Request, webhook_id: FromPath[str], submitter
 async def disable_webhook(request: _Request, webhook_id: FromPath[str], submitter: _Submitter) -> Response[Any]:
     """Nothing is sent, not even what waits already; all of it is kept as failed, for a replay."""
     decode_no_body(await json_body(request))
-    command = expecting(request, DisableWebhook(webhook_id=webhook_id))
-    return await _submit(request, submitter, "webhook.disable", command)
+    return await submitter.submit_change(request, "webhook.disable", DisableWebhook(webhook_id=webhook_id))
 
 
 @post(
@@ -184,8 +180,7 @@ async def disable_webhook(request: _Request, webhook_id: FromPath[str], submitte
 async def test_webhook(request: _Request, webhook_id: FromPath[str], submitter: _Submitter) -> Response[Any]:
     """`webhook.test` comes to this endpoint alone, also while it is disabled."""
     decode_no_body(await json_body(request))
-    command = expecting(request, SendTest(webhook_id=webhook_id))
-    return await _submit(request, submitter, "webhook.test", command)
+    return await submitter.submit_change(request, "webhook.test", SendTest(webhook_id=webhook_id))
 
 
 @post(
@@ -205,13 +200,9 @@ async def replay_webhook(
     if body.delivery_id is not None:
         await delivery_row(reads, request.user, webhook_id, body.delivery_id)
     since: datetime | None = body.since
-    command = expecting(request, ReplayWebhook(webhook_id=webhook_id, delivery_id=body.delivery_id, since=since))
-    return await _submit(request, submitter, "webhook.replay", command)
-
-
-async def _submit(request: _Request, submitter: Submitter, operation: str, command: Command) -> Response[Any]:
-    """For commands that hold nothing to be sealed."""
-    return await submitter.submit(request, Asked(operation=operation, command=command, body=command, names_object=True))
+    return await submitter.submit_change(
+        request, "webhook.replay", ReplayWebhook(webhook_id=webhook_id, delivery_id=body.delivery_id, since=since)
+    )
 
 
 def _sealed(keyring: Keyring, webhook_id: str, text: str, path: str) -> str:
