@@ -133,9 +133,7 @@ async def _insert(
     connection: AsyncConnection, requests: list[Request], known: Known, unheard: frozenset[str] = frozenset()
 ) -> list[str | Exception]:
     """``unheard`` are accepted already; judged again, a deletion would find its object gone through itself."""
-    ids = [request.row.task_id for request in requests]
-    judged = zip(ids, requests, strict=True)
-    outcomes = [task_id if task_id in unheard else _outcome(known, request) for task_id, request in judged]
+    outcomes = [one.row.task_id if one.row.task_id in unheard else _outcome(known, one) for one in requests]
     rows = [request.row for request, outcome in zip(requests, outcomes, strict=True) if outcome == request.row.task_id]
     if rows:
         reach("intake.before_insert")

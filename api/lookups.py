@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from socket import IPPROTO_TCP, SOCK_STREAM
 from typing import Any, Final
 
-from shared.domain.destinations import destinations_in, is_part_of_a_host, is_url
+from shared.domain.destinations import destinations_in, is_host, is_part_of_a_host, is_url
 from shared.domain.problems import DestinationRefused, WebhookRefused
 from shared.domain.rights import Principal
 from shared.outbox.addresses import Allowlist, RefusedTarget, check_address, check_url
@@ -65,7 +65,7 @@ class Judge:
     async def _judge_destination(self, name: str, value: Any) -> None:
         if is_url(name):
             await self._judge(str(value))
-        elif name.endswith("domain"):
+        elif is_host(name):
             await self._judge(f"https://{value}")
         elif is_part_of_a_host(name) and not _PART_OF_A_HOST.fullmatch(str(value)):
             raise RefusedTarget("it holds what cannot stand in a host name")

@@ -8,7 +8,8 @@ from shared.domain.decision import Document
 
 _URL: Final = re.compile(r"(?:.*_)?(?:base|url|uri|endpoint|host|proxy)")
 # What providers' libraries put into a host name, as in `bedrock-runtime.{region}.amazonaws.com`.
-_PART_OF_A_HOST: Final = re.compile(r"(?:.*_)?(?:domain|region|region_name|location|account|account_id)")
+_PART_OF_A_HOST: Final = re.compile(r"(?:.*_)?(?:region|region_name|location|account|account_id)")
+_HOST: Final = re.compile(r"(?:.*_)?domain")
 # The second lets whoever calls the gateway say where to.
 _OTHERS: Final = frozenset(("custom_llm_provider", "configurable_clientside_auth_params"))
 
@@ -20,13 +21,18 @@ def is_url(name: str) -> bool:
     return _URL.fullmatch(name) is not None
 
 
+def is_host(name: str) -> bool:
+    """Whether a parameter of this name holds the name of a host, without a scheme."""
+    return _HOST.fullmatch(name) is not None
+
+
 def is_part_of_a_host(name: str) -> bool:
     return _PART_OF_A_HOST.fullmatch(name) is not None
 
 
 def is_destination(name: str) -> bool:
     """Whether a parameter of this name decides where calls are sent."""
-    return is_url(name) or is_part_of_a_host(name) or name in _OTHERS
+    return is_url(name) or is_host(name) or is_part_of_a_host(name) or name in _OTHERS
 
 
 def destinations_in(params: Any, at: str = "") -> Iterator[tuple[str, str, Any]]:

@@ -495,8 +495,8 @@ class Fleet:
 
     def all_told(self) -> None:
         """Nothing is left to be done or told, so what is told next is told alone."""
-        untold = "SELECT 1 FROM delivery WHERE finished_at IS NULL"
-        until(lambda: not self._unfinished() and not self.select(untold), lambda: self.told)
+        left = "SELECT 1 FROM task WHERE finished_at IS NULL UNION ALL SELECT 1 FROM delivery WHERE finished_at IS NULL"
+        until(lambda: not self.select(left), lambda: self.told)
 
     def _unfinished(self) -> list[Any]:
         return self.select(

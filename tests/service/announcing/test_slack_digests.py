@@ -59,6 +59,7 @@ def test_slack_hears_only_of_what_it_is_told_to(database_url: str) -> None:
 
 
 def test_a_team_has_a_channel_of_its_own(database_url: str) -> None:
+    """Also one that is called like the destination of what an earlier release wrote."""
     with (
         Receiver() as everybody,
         Receiver() as red,
