@@ -12,10 +12,11 @@ from sqlalchemy import Engine
 from structlog.testing import capture_logs
 
 from shared.audit import chain
+from shared.encryption.keyring import Keyring
 from shared.store import audit
 from shared.store.engines import worker_engine
 from tests.conftest import DATABASE, url_of
-from tests.service.building import CANARY
+from tests.service.building import CANARY, Side
 from tests.support.servers import PostgresServer, ValkeyServer
 
 CHANGING_NOTHING = ("refused", "cancelled", "tested", "replayed")
@@ -71,6 +72,12 @@ def engine(database_url: str) -> Iterator[Engine]:
     engine = worker_engine(database_url, pool_size=4)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture
+def side(engine: Engine, keyring: Keyring) -> Side:
+    """The worker's side, ready to apply what was accepted."""
+    return Side(engine, keyring)
 
 
 def _told(entry: LogEntry) -> str:

@@ -6,7 +6,6 @@ from typing import Any
 
 import httpx
 import psycopg
-import pytest
 from sqlalchemy import Engine
 
 from shared.encryption.keyring import Keyring
@@ -14,11 +13,6 @@ from tests.service.api.serving import until
 from tests.service.building import CANARY, Side, a_model
 
 Database = psycopg.Connection[Any]
-
-
-@pytest.fixture
-def side(engine: Engine, keyring: Keyring) -> Side:
-    return Side(engine, keyring)
 
 
 async def accepted(client: httpx.AsyncClient, method: str, path: str, body: Any = None) -> str:

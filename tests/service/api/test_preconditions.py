@@ -5,9 +5,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 import pytest_asyncio
-from sqlalchemy import Engine
 
-from shared.encryption.keyring import Keyring
 from shared.operations import OPERATIONS
 from tests.conftest import SettingsBuilder
 from tests.service.api.serving import an_api
@@ -41,11 +39,6 @@ async def prepared(client: httpx.AsyncClient, side: Side, operation: str) -> str
         object_id = answer.json()["object_id"]
         side.drain.drain()
     return object_id
-
-
-@pytest.fixture
-def side(engine: Engine, keyring: Keyring) -> Side:
-    return Side(engine, keyring)
 
 
 @pytest_asyncio.fixture

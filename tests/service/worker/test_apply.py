@@ -21,11 +21,6 @@ from tests.service.building import CANARY, Side, a_task, accept, store_key, stor
 Database = psycopg.Connection[Any]
 
 
-@pytest.fixture
-def side(engine: Engine, keyring: Keyring) -> Side:
-    return Side(engine, keyring)
-
-
 def statuses(database: Database) -> dict[str, str]:
     return dict(database.execute("SELECT task_id::text, status FROM task").fetchall())
 

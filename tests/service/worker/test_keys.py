@@ -53,11 +53,6 @@ def codes(database: Database, task_ids: list[str]) -> list[str | None]:
     return [found[task_id] for task_id in task_ids]
 
 
-@pytest.fixture
-def side(engine: Engine, keyring: Keyring) -> Side:
-    return Side(engine, keyring)
-
-
 def applied(engine: Engine, side: Side, database: Database, *tasks: NewTask) -> list[str | None]:
     task_ids = accept(engine, *tasks)
     side.drain.drain()

@@ -1,18 +1,9 @@
 """Credentials over HTTP, and the models that name them."""
 
 import httpx
-import pytest
 from psycopg import Connection
-from sqlalchemy import Engine
 
-from shared.encryption.keyring import Keyring
 from tests.service.building import CANARY, Side
-
-
-@pytest.fixture
-def side(engine: Engine, keyring: Keyring) -> Side:
-    return Side(engine, keyring)
-
 
 CREDENTIAL = {
     "credential_name": "openai",

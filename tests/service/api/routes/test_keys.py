@@ -9,18 +9,12 @@ from psycopg import Connection
 from sqlalchemy import Engine
 
 from shared.domain.key_text import is_mistyped
-from shared.encryption.keyring import Keyring
 from tests.service.building import Side, store_team
 
 CANARY = "sk-terraform:kEyOfAClient0123456789"
 """A key that a client chose: after each test it must be nowhere in plain text."""
 
 Json = dict[str, Any]
-
-
-@pytest.fixture
-def side(engine: Engine, keyring: Keyring) -> Side:
-    return Side(engine, keyring)
 
 
 async def made(client: httpx.AsyncClient, side: Side, **fields: Any) -> str:

@@ -1,16 +1,8 @@
 from typing import Any
 
 import httpx
-import pytest
-from sqlalchemy import Engine
 
-from shared.encryption.keyring import Keyring
 from tests.service.building import CANARY, Side, a_model
-
-
-@pytest.fixture
-def side(engine: Engine, keyring: Keyring) -> Side:
-    return Side(engine, keyring)
 
 
 async def stored(client: httpx.AsyncClient, side: Side, body: dict[str, Any]) -> str:

@@ -8,7 +8,6 @@ from psycopg import Connection
 from sqlalchemy import Engine
 
 from shared.domain.key_text import token_of
-from shared.encryption.keyring import Keyring
 from tests.service.building import Side, store_key, store_team, store_user
 
 Json = dict[str, Any]
@@ -16,11 +15,6 @@ Json = dict[str, Any]
 
 ROOT, VIEWER, ANN, BOB, TIM, WATCHER = (f"sk-key-of-{name}-0" for name in ("root", "vera", "ann", "bob", "tim", "wim"))
 BOB_IN_TEAM, OF_TEAM, LIMITED = (f"sk-key-{name}-0" for name in ("bob-in-team", "of-team", "limited"))
-
-
-@pytest.fixture
-def side(engine: Engine, keyring: Keyring) -> Side:
-    return Side(engine, keyring)
 
 
 @pytest.fixture(autouse=True)

@@ -5,10 +5,8 @@ from typing import Any
 
 import httpx
 import psycopg
-import pytest
 from sqlalchemy import Engine
 
-from shared.encryption.keyring import Keyring
 from tests.conftest import SettingsBuilder
 from tests.service.api.serving import an_api, until
 from tests.service.building import Side, a_model, store_key, store_user
@@ -16,11 +14,6 @@ from tests.service.building import Side, a_model, store_key, store_user
 Database = psycopg.Connection[Any]
 AT_ONCE = {"Prefer": "wait=0"}
 MODELS = {"object_type": "model"}
-
-
-@pytest.fixture
-def side(engine: Engine, keyring: Keyring) -> Side:
-    return Side(engine, keyring)
 
 
 async def created(client: httpx.AsyncClient, model_id: str, **headers: str) -> str:

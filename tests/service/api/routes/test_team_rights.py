@@ -6,18 +6,12 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from shared.encryption.keyring import Keyring
 from tests.service.api.serving import until
 from tests.service.building import Side, a_model, store_key, store_team, store_user
 
 Json = dict[str, Any]
 
 ADMIN, MEMBER, OUTSIDER, OF_TEAM = (f"sk-test-{name}-0123456789" for name in ("admin", "member", "outsider", "team"))
-
-
-@pytest.fixture
-def side(engine: Engine, keyring: Keyring) -> Side:
-    return Side(engine, keyring)
 
 
 @pytest.fixture(autouse=True)

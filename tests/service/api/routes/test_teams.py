@@ -7,15 +7,9 @@ import pytest
 from sqlalchemy import Engine
 
 from shared.domain.team_models import ALL_MODELS, NO_MODELS, internal_name
-from shared.encryption.keyring import Keyring
 from tests.service.building import Side, a_model
 
 Json = dict[str, Any]
-
-
-@pytest.fixture
-def side(engine: Engine, keyring: Keyring) -> Side:
-    return Side(engine, keyring)
 
 
 async def sent(client: httpx.AsyncClient, side: Side, path: str, body: Json) -> Json:

@@ -8,15 +8,9 @@ import pytest
 from psycopg import Connection
 from sqlalchemy import Engine
 
-from shared.encryption.keyring import Keyring
 from tests.service.building import Side, store_team
 
 Json = dict[str, Any]
-
-
-@pytest.fixture
-def side(engine: Engine, keyring: Keyring) -> Side:
-    return Side(engine, keyring)
 
 
 async def added(client: httpx.AsyncClient, side: Side, user_id: str = "ann", **fields: Any) -> httpx.Response:

@@ -1,34 +1,19 @@
 """``/webhooks``: what is written, what is shown, and what is refused. Deliveries are in tests/service/announcing."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import psycopg
 import pytest
-import pytest_asyncio
-from sqlalchemy import Engine
 from standardwebhooks import Webhook
 
-from shared.encryption.keyring import Keyring
 from tests.conftest import SettingsBuilder
 from tests.service.api.serving import an_api
 from tests.service.building import Side
 
 Json = dict[str, Any]
 URL = "https://93.184.216.34/hooks/T0?token=hush"
-
-
-@pytest.fixture
-def side(engine: Engine, keyring: Keyring) -> Side:
-    return Side(engine, keyring)
-
-
-@pytest_asyncio.fixture
-async def client(a_settings: SettingsBuilder) -> AsyncIterator[httpx.AsyncClient]:
-    async with an_api(a_settings()) as client:
-        yield client
 
 
 async def registered(client: httpx.AsyncClient, side: Side, **fields: Any) -> Json:
